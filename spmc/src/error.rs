@@ -22,11 +22,13 @@ pub enum FfaError {
     Aborted = -8,
     /// There is nothing to report (1.1).
     NoData = -9,
+    /// The receiver, or the callee, is not ready (1.3).
+    NotReady = -10,
 }
 
 impl FfaError {
     /// All status codes.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::NotSupported,
         Self::InvalidParameters,
         Self::NoMemory,
@@ -36,6 +38,7 @@ impl FfaError {
         Self::Retry,
         Self::Aborted,
         Self::NoData,
+        Self::NotReady,
     ];
 
     /// Returns the code that a register holds, if its lower half is one.
@@ -57,6 +60,7 @@ impl FfaError {
             Self::Retry => "RETRY",
             Self::Aborted => "ABORTED",
             Self::NoData => "NO_DATA",
+            Self::NotReady => "NOT_READY",
         }
     }
 

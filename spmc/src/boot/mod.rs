@@ -213,6 +213,7 @@ impl<H: Hal> Spmc<H> {
         let mut frame = SmcFrame::ZERO;
         self.run(pe, current, &mut frame);
         self.stop_watch(pe);
+        partition.is_ready();
     }
 
     /// Boots a PE that the Normal world turned on: initialises the contexts pinned to that PE, and

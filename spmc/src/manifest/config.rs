@@ -405,6 +405,8 @@ pub struct PartitionConfig {
     pub power_messages: PowerMessages,
     /// `vm-availability-messages`.
     pub vm_messages: VmMessages,
+    /// `lifecycle-support`.
+    pub lifecycle: bool,
     /// `abort-action`.
     pub abort_action: AbortAction,
     /// `image-uuid`; nil if there is none.

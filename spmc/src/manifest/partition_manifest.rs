@@ -60,7 +60,6 @@ struct Draft<'a, 'c> {
 /// The properties of FF-A 1.3 that depend on each other.
 #[derive(Default)]
 struct Lifecycle {
-    support: bool,
     abort_action: bool,
     live_activation: bool,
     live_activation_register: Option<u32>,
@@ -108,6 +107,7 @@ fn initial(entry: &PackageEntry) -> PartitionConfig {
         notifications: false,
         power_messages: PowerMessages::empty(),
         vm_messages: VmMessages::empty(),
+        lifecycle: false,
         abort_action: AbortAction::Stop,
         image_uuid: Uuid::NIL,
         copy: None,
@@ -275,7 +275,7 @@ impl<'a, 'c> Draft<'a, 'c> {
                 }
             }
             "lifecycle-support" => {
-                self.lifecycle.support = property.flag()?;
+                self.config.lifecycle = property.flag()?;
             }
             "abort-action" => {
                 self.lifecycle.abort_action = true;
@@ -481,11 +481,11 @@ impl<'a, 'c> Draft<'a, 'c> {
 
     fn check_lifecycle(&self, root: &Node, vcpu_count: u16) {
         let Lifecycle {
-            support,
             abort_action,
             live_activation,
             live_activation_register,
         } = self.lifecycle;
+        let support = self.config.lifecycle;
         if !support && abort_action {
             root.missing("lifecycle-support", "it together with abort-action");
         }

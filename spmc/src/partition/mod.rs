@@ -3,6 +3,7 @@
 pub mod console;
 pub mod directory;
 pub mod endpoint;
+pub mod life;
 pub mod link;
 pub mod log_quota;
 pub mod mailbox;
@@ -29,10 +30,11 @@ use core::ops::Range;
 use crate::addr::Ipa;
 use crate::hal::{Context, Roots};
 use crate::interrupt::{Calling, Claims, Left, Line, Lines, Seat};
-use crate::manifest::config::{Messaging, PartitionConfig};
+use crate::manifest::config::{AbortAction, Messaging, PartitionConfig};
 use crate::manifest::package::Package;
+use crate::partition::life::{Event, Life, Remains};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::vcpu_set::{AtomicVcpuSet, Marks};
 
 /// Holds what boot decided about a partition; nothing changes it afterwards.
@@ -51,6 +53,9 @@ pub struct Frozen {
     pub claims: Claims,
 }
 
+/// The first bit of the state in [`Partition::turns`].
+const LIFE: u32 = 16;
+
 /// A partition that boot admitted.
 pub struct Partition<C> {
     /// Holds what boot decided.
@@ -62,7 +67,9 @@ pub struct Partition<C> {
     secondary_entry: AtomicU64,
     /// The number of times that it failed or was loaded again: odd while it is dead. Both are in
     /// one word, so that a change between two looks at the list of partitions is never missed.
-    turns: AtomicU16,
+    ///
+    /// Bits `[31:16]` are its [`Life`].
+    turns: AtomicU32,
     /// Limits its restarts.
     pub restarts: Restarts,
     /// The lines that the partition may still have logged; the lock is held for nothing else, so it
@@ -94,7 +101,7 @@ impl<C: Context> Partition<C> {
             endpoint,
             vcpus: contexts.clone().map(|_| Slot::OFF).collect(),
             secondary_entry: AtomicU64::new(0),
-            turns: AtomicU16::new(0),
+            turns: AtomicU32::new(0),
             restarts: Restarts::new(),
             log_quota: Mutex::new(LogQuota::new()),
             el3_calls: AtomicU64::new(0),
@@ -112,20 +119,48 @@ impl<C: Context> Partition<C> {
         self.turns.load(Ordering::Acquire) & 1 != 0
     }
 
+    /// Returns the state of the partition as a whole.
+    pub fn life(&self) -> Life {
+        Life::from_word(self.turns.load(Ordering::Relaxed) >> LIFE)
+    }
+
+    /// Lets `event` happen to the partition, and adds `turns` to the count of its turns. Returns
+    /// whether it changed anything.
+    fn happens(&self, event: Event, turns: u16) -> bool {
+        let next = |word: u32| {
+            let life = life::step(Life::from_word(word >> LIFE), event)?;
+            let turns = (word as u16).wrapping_add(turns);
+            Some((life as u32) << LIFE | u32::from(turns))
+        };
+        let order = (Ordering::AcqRel, Ordering::Relaxed);
+        self.turns.fetch_update(order.0, order.1, next).is_ok()
+    }
+
+    /// Notes that the first context has initialised, if the partition is still alive.
+    pub fn is_ready(&self) {
+        self.happens(Event::Ready, 0);
+    }
+
     /// Marks the partition as failed. Returns whether it was alive until now.
     pub fn kill(&self) -> bool {
-        self.turns.fetch_or(1, Ordering::AcqRel) & 1 == 0
+        let config = &self.frozen.config;
+        let remains = match config.abort_action {
+            _ if !config.lifecycle => Remains::Aborted,
+            AbortAction::Destroy => Remains::Nothing,
+            AbortAction::Stop | AbortAction::Restart | AbortAction::Propagate => Remains::Stopped,
+        };
+        self.happens(Event::Fail(remains), 1)
     }
 
     /// Undoes [`Self::kill`]: the partition, which is dead, was loaded again.
     pub fn revive(&self) {
-        self.turns.fetch_add(1, Ordering::Release);
+        self.happens(Event::Load, 1);
     }
 
     /// Returns a count, which wraps around, of the times that the partition failed or was loaded
     /// anew.
     pub fn turns(&self) -> u16 {
-        self.turns.load(Ordering::Relaxed)
+        self.turns.load(Ordering::Relaxed) as u16
     }
 
     /// Counts a call that is passed on to EL3. Returns how many there were, with this one.

@@ -155,6 +155,8 @@ functions! {
     ABORT_64 = 0xc400_0000 + 0x90;
 }
 
+/// NOT_READY
+pub const NOT_READY: i32 = -10;
 /// NOT_SUPPORTED
 pub const NOT_SUPPORTED: i32 = -1;
 /// INVALID_PARAMETERS

@@ -9,11 +9,13 @@
 mod el3;
 
 use crate::error::{FfaError, Result};
+use crate::ffa::call_table::Origin;
 use crate::ffa::{FunctionId, SmcFrame, Version, framework, function};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::Messaging;
 use crate::partition::Endpoint;
+use crate::partition::life::admits;
 use crate::partition::vcpu::{self, Begin, Caller, Event, Leave, Message, Model, State};
 use crate::spmc::{Pe, Spmc};
 
@@ -141,7 +143,7 @@ impl<H: Hal> Spmc<H> {
         if frame.w(2) != 0 {
             return self.vm_message(pe, id, frame);
         }
-        let receiver = self.receiver(destination)?;
+        let receiver = self.receiver(destination, &self.normal_world)?;
         let request = Request {
             id,
             source,
@@ -162,7 +164,7 @@ impl<H: Hal> Spmc<H> {
         } = Route::from_w1(frame.x[1]);
         let message = frame.w(2);
         Self::check_framework_message(id, source, message)?;
-        let receiver = self.live_member(destination)?;
+        let receiver = self.live_member(destination, &self.normal_world)?;
         if !Self::subscribes(receiver.frozen, message) {
             return Err(FfaError::Denied);
         }
@@ -212,7 +214,9 @@ impl<H: Hal> Spmc<H> {
         request: Request,
         frame: &mut SmcFrame,
     ) -> Result<()> {
-        let mut callee = self.claim(pe, receiver, request.work::<K>(Caller::Outside))?;
+        let work = request.work::<K>(Caller::Outside);
+        let claimed = self.claim(pe, receiver, work);
+        let mut callee = claimed.map_err(|error| why_not(receiver, error, &self.normal_world))?;
         pe.root = callee.id;
         let registers = callee.vcpu.context.gprs_mut();
         K::pass(request.id, request.message, &frame.x, registers);
@@ -243,7 +247,7 @@ impl<H: Hal> Spmc<H> {
         if registers[2] as u32 != 0 || !route.leads_away_from(current.id.partition) {
             return Err(FfaError::InvalidParameters);
         }
-        let receiver = self.receiver(route.destination)?;
+        let receiver = self.receiver(route.destination, &current.partition.endpoint)?;
         if !current.frozen.messaging.contains(Messaging::SEND_DIRECT) {
             return Err(FfaError::Denied);
         }
@@ -292,7 +296,10 @@ impl<H: Hal> Spmc<H> {
         let work = request.work::<K>(Caller::Vcpu(current.vcpu.link()));
         let mut callee = match self.claim(pe, receiver, work) {
             Ok(callee) => callee,
-            Err(error) => return Err(self.why_refused(current, receiver, error)),
+            Err(error) => {
+                let error = why_not(receiver, error, &current.partition.endpoint);
+                return Err(self.why_refused(current, receiver, error));
+            }
         };
         let registers = current.vcpu.context.gprs();
         K::pass(id, 0, registers, callee.vcpu.context.gprs_mut());
@@ -470,11 +477,11 @@ impl<H: Hal> Spmc<H> {
         }
     }
 
-    /// Returns the partition that a request names. `INVALID_PARAMETERS` if there is none, `ABORTED`
-    /// if it failed, `DENIED` if it does not take direct requests.
+    /// Returns the partition that a request of `sender` names. `INVALID_PARAMETERS` if there is
+    /// none, the error of [`admits`] if it failed, `DENIED` if it does not take direct requests.
     #[inline(always)]
-    fn receiver(&self, id: PartitionId) -> Result<Member<'_, H::Context>> {
-        let receiver = self.live_member(id)?;
+    fn receiver(&self, id: PartitionId, sender: &Endpoint) -> Result<Member<'_, H::Context>> {
+        let receiver = self.live_member(id, sender)?;
         let messaging = receiver.frozen.messaging;
         if !messaging.contains(Messaging::RECEIVE_DIRECT) {
             return Err(FfaError::Denied);
@@ -492,7 +499,7 @@ impl<H: Hal> Spmc<H> {
         uuid: &Uuid,
         sender: &Endpoint,
     ) -> Result<Member<'_, H::Context>> {
-        let receiver = self.live_member(id)?;
+        let receiver = self.live_member(id, sender)?;
         let messaging = if uuid.is_nil() {
             receiver.frozen.messaging
         } else {
@@ -507,15 +514,38 @@ impl<H: Hal> Spmc<H> {
         Ok(receiver)
     }
 
-    /// Returns the partition with that id. `INVALID_PARAMETERS` if there is none, `ABORTED` if it
-    /// failed.
+    /// Returns the partition with that id. `INVALID_PARAMETERS` if there is none, the error of
+    /// [`admits`] if it failed.
     #[inline(always)]
-    fn live_member(&self, id: PartitionId) -> Result<Member<'_, H::Context>> {
+    fn live_member(&self, id: PartitionId, sender: &Endpoint) -> Result<Member<'_, H::Context>> {
         let member = self.member(id).ok_or(FfaError::InvalidParameters)?;
         if member.partition.is_dead() {
-            return Err(FfaError::Aborted);
+            return Err(why_not(member, FfaError::Aborted, sender));
         }
         Ok(member)
+    }
+}
+
+/// Returns the error of a message of `sender` to `receiver`, whose context refused it with `error`:
+/// the partition as a whole may be the reason.
+#[cold]
+#[inline(never)]
+pub(super) fn why_not<C: Context>(
+    receiver: Member<'_, C>,
+    error: FfaError,
+    sender: &Endpoint,
+) -> FfaError {
+    match error {
+        FfaError::Busy | FfaError::Aborted => {
+            let origin = if sender.id().is_secure() {
+                Origin::Partition
+            } else {
+                Origin::NormalWorld
+            };
+            let admitted = admits(receiver.partition.life(), origin, sender.version());
+            admitted.err().unwrap_or(error)
+        }
+        other => other,
     }
 }
 

@@ -32,6 +32,7 @@ mod interrupt_fairness;
 mod interrupt_life;
 mod interrupt_order;
 mod interrupts;
+mod life;
 mod lifecycle;
 mod links;
 mod log_lines;

@@ -13,7 +13,7 @@ use crate::id::{PartitionId, Uuid};
 use crate::partition::vcpu::Caller;
 use crate::spmc::{Pe, Spmc};
 
-use super::{DirectReq, DirectReq2, Kind, Request, Route};
+use super::{DirectReq, DirectReq2, Kind, Request, Route, why_not};
 use crate::dispatch::context::Member;
 
 impl<H: Hal> Spmc<H> {
@@ -38,7 +38,7 @@ impl<H: Hal> Spmc<H> {
         if !route.source.is_logical() || frame.w(2) != 0 {
             return Err(FfaError::InvalidParameters);
         }
-        let receiver = self.receiver(route.destination)?;
+        let receiver = self.receiver(route.destination, &self.normal_world)?;
         let request = Request {
             id,
             source: route.source,
@@ -77,7 +77,9 @@ impl<H: Hal> Spmc<H> {
         request: Request,
         frame: &mut SmcFrame,
     ) -> Result<()> {
-        let mut callee = self.claim(pe, receiver, request.work::<K>(Caller::Outside))?;
+        let work = request.work::<K>(Caller::Outside);
+        let claimed = self.claim(pe, receiver, work);
+        let mut callee = claimed.map_err(|error| why_not(receiver, error, &self.normal_world))?;
         K::pass(request.id, 0, &frame.x, callee.vcpu.context.gprs_mut());
         self.run_for_el3(pe, callee, frame);
         let is_answer = matches!(
