@@ -389,8 +389,8 @@ pub trait Hal: Sync + Sized {
     /// Enables or disables an interrupt, on this PE if the interrupt is private.
     fn enable_interrupt(&self, id: u32, enable: bool);
 
-    /// Routes a shared interrupt to the PE with that affinity. Returns whether that is possible.
-    fn route_interrupt(&self, id: u32, affinity: u64) -> bool;
+    /// Routes a shared interrupt to the PE with that index. Returns whether that is possible.
+    fn route_interrupt(&self, id: u32, pe: u64) -> bool;
 
     /// Routes a shared interrupt from the PE with the affinity `from` to the PE with the affinity
     /// `to`. Returns whether the interrupt was routed to `from`.

@@ -117,9 +117,9 @@ impl Lines {
         self.woke.fetch_or(calls, Ordering::AcqRel);
     }
 
-    /// Returns whether any line is pending, enabled or not.
-    pub fn is_pending(&self) -> bool {
-        self.pending.load(Ordering::Acquire) != 0
+    /// Returns whether any line is pending, enabled or not, or fetched and not deactivated.
+    pub fn is_unfinished(&self) -> bool {
+        self.pending.load(Ordering::Acquire) | self.active.load(Ordering::Acquire) != 0
     }
 
     /// Returns the signals that the context sees.
@@ -152,9 +152,20 @@ impl Lines {
         words.map(|word| word.load(Ordering::Acquire))
     }
 
-    /// Ends what [`Self::take`] began. Returns whether the line was active.
+    /// Notes that a context without virtual interrupts was told of `line`. The line stays pending,
+    /// so that the context can fetch it.
+    pub fn tell(&self, line: Line) {
+        self.active.fetch_or(line.bit(), Ordering::AcqRel);
+    }
+
+    /// Ends what [`Self::take`] or [`Self::tell`] began. Returns whether the line was active.
     pub fn deactivate(&self, line: Line) -> bool {
         self.active.fetch_and(!line.bit(), Ordering::AcqRel) & line.bit() != 0
+    }
+
+    /// Ends what [`Self::take`] or [`Self::tell`] began, for all lines. Returns them.
+    pub fn deactivate_all(&self) -> u64 {
+        self.active.swap(0, Ordering::AcqRel)
     }
 }
 
@@ -189,7 +200,7 @@ mod tests {
         assert!(lines.signals().fiq);
         lines.disable(A);
         assert_eq!(lines.due(), B.bit());
-        assert!(lines.is_pending());
+        assert!(lines.is_unfinished());
         // A pending line can be enabled again as the other type of interrupt.
         lines.enable(B, false);
         let Signals { irq, fiq } = lines.signals();

@@ -21,6 +21,7 @@ pub use places::Places;
 
 use alloc::boxed::Box;
 
+use crate::bits::ones;
 use crate::limits::MAX_PARTITION_INTERRUPTS;
 use crate::manifest::config::{DeviceInterrupt, PartitionConfig};
 
@@ -70,6 +71,11 @@ impl Line {
         } else {
             Some(Self(map.trailing_zeros() as u8))
         }
+    }
+
+    /// Returns the lines of a map.
+    pub fn all(map: u64) -> impl Iterator<Item = Self> {
+        ones(map).map(|bit| Self(bit as u8))
     }
 
     /// Returns the line that partitions know by `id`, if the SPMC makes it up.
@@ -125,6 +131,13 @@ impl Claims {
     pub fn shared(&self) -> impl Iterator<Item = (Line, &DeviceInterrupt)> {
         let claims = (0..).map(Line).zip(self.iter());
         claims.filter(|(_, claim)| !claim.is_private())
+    }
+
+    /// Returns the lines of all of them, a bit for each.
+    pub fn lines(&self) -> u64 {
+        self.iter()
+            .zip(0..)
+            .fold(0, |map, (_, bit)| map | Line(bit).bit())
     }
 
     /// Returns the id by which the partition knows `line`.

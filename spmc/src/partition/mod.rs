@@ -226,9 +226,9 @@ impl<C: Context> Partition<C> {
         }
     }
 
-    /// Returns whether an interrupt may be pending for any of its contexts, enabled or not. This
-    /// never misses a pending interrupt, with one exception: the PE with the claim of a context may
-    /// miss one of that context for a moment, and then looks again itself.
+    /// Returns whether an interrupt may be pending for any of its contexts, enabled or not, or
+    /// fetched and not deactivated. This never misses one, with one exception: the PE with the claim
+    /// of a context may miss one of that context for a moment, and then looks again itself.
     #[inline(always)]
     pub fn may_have_interrupts(&self) -> bool {
         !self.interrupted.is_empty()
@@ -240,25 +240,25 @@ impl<C: Context> Partition<C> {
         self.interrupted.has(index)
     }
 
-    /// Notes that no interrupt is pending any more for the context with that index, if that is so.
-    /// Only the PE with the claim may call this.
+    /// Notes that no interrupt is pending any more for the context with that index, and none that
+    /// it fetched is active, if that is so. Only the PE with the claim may call this.
     #[inline]
     pub fn forget_interrupts(&self, index: u16) {
-        let is_pending = |index: u16| {
+        let is_unfinished = |index: u16| {
             let lines = self.lines.get(usize::from(index));
-            lines.is_some_and(Lines::is_pending)
+            lines.is_some_and(Lines::is_unfinished)
         };
-        if is_pending(index) {
+        if is_unfinished(index) {
             return;
         }
         // An interrupt that becomes pending meanwhile is seen here, or noted after this: this pairs
         // with `pend`.
         self.calling.forget(self.frozen.index, self.seat(index));
         self.interrupted.clear(index);
-        if is_pending(index) {
+        if is_unfinished(index) {
             self.calling.note(self.frozen.index, self.seat(index));
         }
-        if Marks::sharers(index, self.frozen.config.vcpu_count).any(is_pending) {
+        if Marks::sharers(index, self.frozen.config.vcpu_count).any(is_unfinished) {
             self.interrupted.set(index);
         }
     }

@@ -232,7 +232,7 @@ impl Hal for FakeHal {
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {
         let _pause = pause();
         let target = interrupt.target.unwrap_or(self.affinity());
-        self.0.gic().configure(interrupt.id, target as usize)
+        self.0.gic().configure(interrupt.id, pe_at(target))
     }
 
     fn enable_interrupt(&self, id: u32, enable: bool) {
@@ -241,11 +241,11 @@ impl Hal for FakeHal {
         self.0.gic().enable(id, enable);
     }
 
-    fn route_interrupt(&self, id: u32, affinity: u64) -> bool {
+    fn route_interrupt(&self, id: u32, pe: u64) -> bool {
         let _pause = pause();
-        let known = affinity < self.0.pes.len() as u64;
+        let known = pe < self.0.pes.len() as u64;
         if known {
-            self.0.gic().route(id, affinity as usize);
+            self.0.gic().route(id, pe as usize);
         }
         known
     }
@@ -253,7 +253,7 @@ impl Hal for FakeHal {
     fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool {
         let _pause = pause();
         self.0.step();
-        self.0.gic().move_from(id, from as usize, to as usize)
+        self.0.gic().move_from(id, pe_at(from), pe_at(to))
     }
 
     fn now(&self) -> u64 {
@@ -427,8 +427,18 @@ impl Hal for FakeHal {
     }
 
     fn affinity(&self) -> u64 {
-        current_pe() as u64
+        affinity_of(current_pe())
     }
+}
+
+/// Returns the affinity of a PE. It is not the index, as on boards where threads come first.
+pub fn affinity_of(pe: usize) -> u64 {
+    (pe as u64) << 8
+}
+
+/// Returns the PE with that affinity.
+fn pe_at(affinity: u64) -> usize {
+    (affinity >> 8) as usize
 }
 
 /// Returns the SPMD's answer to a query for logical partitions with that UUID, or for all of them.

@@ -8,6 +8,7 @@ use spmc::hal::Stream;
 use vm_fdt::FdtWriter;
 
 use crate::guest::{Script, Sp};
+use crate::hal::affinity_of;
 use crate::held::Held;
 use crate::machine::{MORE_SECURE_RAM, NORMAL_RAM, SECURE_DEVICE, SECURE_RAM};
 use crate::puppet::Puppet;
@@ -398,7 +399,7 @@ pub fn spmc_manifest_of(
     for pe in 0..pes {
         let cpu = fdt.begin_node(&format!("cpu@{pe}")).unwrap();
         fdt.property_string("device_type", "cpu").unwrap();
-        fdt.property_u64("reg", pe as u64).unwrap();
+        fdt.property_u64("reg", affinity_of(pe)).unwrap();
         fdt.end_node(cpu).unwrap();
     }
     fdt.end_node(cpus).unwrap();

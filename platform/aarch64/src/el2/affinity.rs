@@ -38,10 +38,9 @@ pub fn has_run(index: usize) -> bool {
     pe.is_some_and(|pe| pe.load(Ordering::Relaxed) != 0)
 }
 
-/// Returns whether a PE with that affinity has run.
-pub fn is_known(affinity: u64) -> bool {
-    OF_PES.all().iter().any(|pe| {
-        let mpidr = pe.load(Ordering::Relaxed);
-        mpidr != 0 && mpidr & FIELDS == affinity
-    })
+/// Returns the affinity of the PE with that index, if it has run.
+pub fn of(index: u64) -> Option<u64> {
+    let pe = OF_PES.all().get(usize::try_from(index).ok()?)?;
+    let mpidr = pe.load(Ordering::Relaxed);
+    (mpidr != 0).then_some(mpidr & FIELDS)
 }

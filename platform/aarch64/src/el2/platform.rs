@@ -91,12 +91,12 @@ impl Hal for Platform {
         }
     }
 
-    fn route_interrupt(&self, id: u32, affinity: u64) -> bool {
-        let interrupt = Interrupt::find(id).filter(|_| affinity::is_known(affinity));
-        if let Some(interrupt) = &interrupt {
-            interrupt.route(affinity);
+    fn route_interrupt(&self, id: u32, pe: u64) -> bool {
+        let place = Interrupt::find(id).zip(affinity::of(pe));
+        if let Some((interrupt, affinity)) = &place {
+            interrupt.route(*affinity);
         }
-        interrupt.is_some()
+        place.is_some()
     }
 
     fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool {

@@ -5,6 +5,7 @@
 use crate::error::{FfaError, Result};
 use crate::hal::{Context, Hal};
 use crate::interrupt::{Line, Lines};
+use crate::manifest::config::ExceptionLevel;
 use crate::spmc::Spmc;
 
 use crate::dispatch::context::Current;
@@ -112,7 +113,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// The owner is done with an interrupt: it may come again, unless it does so every time at
-    /// once.
+    /// once. The call succeeds for an interrupt that is not active, too, and then does nothing.
     fn interrupt_deactivate(
         &self,
         current: &Current<'_, H::Context>,
@@ -120,13 +121,31 @@ impl<H: Hal> Spmc<H> {
         same: u32,
     ) -> Result<()> {
         let (lines, line) = self.line_of(current, id)?;
-        if id != same || !lines.deactivate(line) {
+        if id != same {
             return Err(FfaError::InvalidParameters);
         }
-        if line.is_physical() {
-            self.hal.deactivate_interrupt(id);
+        if lines.deactivate(line) {
+            self.finish_interrupt(current, lines, line);
         }
         Ok(())
+    }
+
+    /// Finishes a line that was active: if it is a physical interrupt, it may come again.
+    pub(in crate::dispatch) fn finish_interrupt(
+        &self,
+        current: &Current<'_, H::Context>,
+        lines: &Lines,
+        line: Line,
+    ) {
+        let id = current.frozen.claims.id(line);
+        let Some(id) = id.filter(|_| line.is_physical()) else {
+            return;
+        };
+        if current.frozen.config.exception_level == ExceptionLevel::SEl0 {
+            // The context was told of the interrupt, and need not have fetched it.
+            lines.clear(line);
+        }
+        self.hal.deactivate_interrupt(id);
     }
 
     fn interrupt_reconfigure(
@@ -142,7 +161,7 @@ impl<H: Hal> Spmc<H> {
         match (what, value) {
             (what::STATUS, 0 | 1) => self.hal.enable_interrupt(id, value == 1),
             (what::SECURITY, SECURE) => {}
-            (what::TARGET, affinity) if self.hal.route_interrupt(id, affinity) => {}
+            (what::TARGET, pe) if self.hal.route_interrupt(id, pe) => {}
             _ => return Err(FfaError::InvalidParameters),
         }
         Ok(())

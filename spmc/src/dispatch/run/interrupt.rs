@@ -18,7 +18,7 @@ use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::interrupt::{Line, Source, in_turn};
 use crate::invariant::Invariant;
-use crate::manifest::config::SriPolicy;
+use crate::manifest::config::{ExceptionLevel, SriPolicy};
 use crate::notification::Target;
 use crate::partition::Partition;
 use crate::partition::vcpu::{Begin, State};
@@ -87,6 +87,10 @@ impl<H: Hal> Spmc<H> {
             return;
         };
         lines.clear(Line::QUEUED);
+        // The context is done with what it fetched, if it has not said so itself.
+        for line in Line::all(lines.deactivate_all()) {
+            self.finish_interrupt(current, lines, line);
+        }
         if current.frozen.config.queues_other_interrupts
             && !pe.handles_interrupts
             && self.handler_waits(pe, current.id)
@@ -385,8 +389,17 @@ impl<H: Hal> Spmc<H> {
         let mut id = None;
         if let Some((lines, _)) = handler.partition.lines(handler.id.index) {
             let calls = lines.calls();
-            lines.answer(calls);
-            id = Line::first(calls).and_then(|line| handler.frozen.claims.id(line));
+            let first = Line::first(calls);
+            if handler.frozen.config.exception_level == ExceptionLevel::SEl1 {
+                lines.answer(calls);
+            } else if let Some(line) = first {
+                // No virtual interrupt is signalled to it, so it is told of each line by itself.
+                lines.answer(line.bit());
+                if line.is_physical() {
+                    lines.tell(line);
+                }
+            }
+            id = first.and_then(|line| handler.frozen.claims.id(line));
         }
         // It waits.
         Invariant::Transition.expect(handler.vcpu.begin(Begin::Interrupt).is_ok());

@@ -8,7 +8,7 @@
 use crate::hal::Hal;
 use crate::id::VcpuId;
 use crate::interrupt::Line;
-use crate::manifest::config::DeviceInterrupt;
+use crate::manifest::config::{DeviceInterrupt, ExceptionLevel};
 use crate::partition::Frozen;
 use crate::spmc::{Pe, Spmc};
 
@@ -121,11 +121,15 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Prepares the lines of a context for its first entry, and configures its private interrupts
-    /// on this PE.
+    /// on this PE. All interrupts of a partition at S-EL0 are enabled.
     #[cold]
     pub(crate) fn prepare_interrupts(&self, current: &Current<'_, H::Context>) {
         // If the manifest does not ask for these interrupts, they never become pending.
-        let enabled = Line::NOTIFICATION.bit() | Line::MANAGED_EXIT.bit();
+        let mut enabled = Line::NOTIFICATION.bit() | Line::MANAGED_EXIT.bit();
+        let is_s_el0 = current.frozen.config.exception_level == ExceptionLevel::SEl0;
+        if is_s_el0 {
+            enabled |= current.frozen.claims.lines();
+        }
         let fiq = if current.frozen.config.managed_exit_virq {
             0
         } else {
@@ -141,6 +145,11 @@ impl<H: Hal> Spmc<H> {
         let claims = current.frozen.claims.iter();
         for claim in claims.filter(|claim| claim.is_private()) {
             self.configure(current.frozen, claim);
+        }
+        if is_s_el0 {
+            for claim in current.frozen.claims.iter() {
+                self.hal.enable_interrupt(claim.id, true);
+            }
         }
     }
 

@@ -28,6 +28,7 @@ mod indirect_refused;
 mod interrupt_blocked;
 mod interrupt_chains;
 mod interrupt_cost;
+mod interrupt_end;
 mod interrupt_fairness;
 mod interrupt_life;
 mod interrupt_order;
