@@ -251,7 +251,6 @@ impl Bench {
             smp: part.smp,
             selection: part.selection,
             arguments: arguments.map(String::from).to_vec(),
-            live: false,
             ..Machine::default()
         };
         let boot = machine.boot(&part.flash, &name)?;

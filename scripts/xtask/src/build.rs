@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::board::Board;
 use crate::elf::{self, Executable};
 use crate::layout::images;
-use crate::process::{output, run, step};
+use crate::process::{detail, is_verbose, output, run, step};
 use crate::stack::STACKS;
 use crate::workspace::{root, target};
 
@@ -133,10 +133,10 @@ fn check_stacks(elf: &Path) -> Result<()> {
         let depth = stack
             .check(&program)
             .with_context(|| elf.display().to_string())?;
-        eprintln!(
-            "    {} stack: {} of {} bytes",
+        detail(format_args!(
+            "{} stack: {} of {} bytes",
             stack.name, depth.bytes, stack.size
-        );
+        ));
     }
     Ok(())
 }
@@ -193,6 +193,9 @@ fn build_command(package: &str, profile: &str, flags: &[&str], target: &Path) ->
     let mut command = cargo_command_in(target, "build");
     command.args(["--profile", profile]);
     command.args(["--target", TARGET, "--package", package]);
+    if !is_verbose() {
+        command.arg("--quiet");
+    }
     // These flags follow those of `.cargo/config.toml`.
     let flags = flags.iter().map(|flag| flag.to_string());
     let flags: Vec<String> = flags.chain(remap_crates()?).collect();

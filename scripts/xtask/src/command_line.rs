@@ -22,6 +22,9 @@ use crate::trace;
 #[derive(Parser)]
 #[command(name = "xtask", bin_name = "cargo xtask", version)]
 pub struct CommandLine {
+    /// Show everything: the consoles, what the compilers do, each test
+    #[arg(long, global = true)]
+    pub verbose: bool,
     #[command(subcommand)]
     pub command: Command,
     /// Build TF-A from this source tree in place of Debian's

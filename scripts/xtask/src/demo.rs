@@ -27,6 +27,7 @@ use crate::qemu::{Boot, Machine};
 use crate::selection::Selection;
 use crate::setup::setup_for_systems;
 use crate::trace;
+use crate::view::View;
 use crate::workspace::{root, target};
 
 /// The patience for demos: test suites of other systems may print nothing for minutes.
@@ -299,14 +300,18 @@ impl Demo {
         for &smp in self.smp {
             let (mut machine, flash) = self.prepare(&components, smp, false)?;
             let recording = trace.record(&mut machine, &flash, Some(&format!("smp{smp}")))?;
+            machine.view = View::Nothing.or_everything();
             let what = format!("booting {}, {smp} PEs: {}", self.name, self.about);
             let name = format!("demo-{}-smp{smp}", self.name);
             let boot = step(&what, || machine.boot(&flash, &name))?;
             if let Some(recording) = recording {
                 recording.show()?;
             }
-            self.check(smp, &boot)
-                .with_context(|| format!("consoles: {}", boot.path.display()))?;
+            let verdict = self.check(smp, &boot);
+            if verdict.is_err() && machine.view == View::Nothing {
+                boot.print();
+            }
+            verdict.with_context(|| format!("consoles: {}", boot.path.display()))?;
             println!(
                 "{}, {smp} PEs: passed in {:.1} s, QEMU held {} MiB",
                 self.name,

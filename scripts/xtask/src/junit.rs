@@ -40,6 +40,11 @@ impl Case {
         }
     }
 
+    /// Returns whether the case failed.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_))
+    }
+
     /// Parses a line such as `test tests::one ... ok`, which `cargo test` prints.
     pub fn of_libtest(line: &str) -> Option<Self> {
         let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;

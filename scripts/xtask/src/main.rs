@@ -55,6 +55,7 @@ mod trace;
 #[path = "../../../platform/aarch64/src/traps.rs"]
 mod traps;
 mod untidy;
+mod view;
 mod workspace;
 
 use std::process::ExitCode;
@@ -71,6 +72,9 @@ use crate::qemu::{Machine, Purpose};
 fn main() -> ExitCode {
     ending::end_when_nobody_reads();
     let line = CommandLine::parse();
+    if line.verbose {
+        process::be_verbose();
+    }
     let begin = || {
         workspace::check()?;
         line.tf_a.as_deref().map_or(Ok(()), tfa::use_tree)

@@ -156,7 +156,6 @@ pub fn try_out(language: Language) -> Result<()> {
     let machine = Machine {
         smp: 2,
         selection: Selection::Ping,
-        live: false,
         ..Machine::default()
     };
     let boot = machine.boot(&flash, &name)?;

@@ -1,12 +1,75 @@
 //! Running other programs, with complete reports of failures, and long steps shown with their time.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+/// Set if the user wants to see everything.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// Makes this program show all that it does.
+pub fn be_verbose() {
+    VERBOSE.store(true, Ordering::Relaxed);
+}
+
+/// Returns whether this program shows all that it does.
+pub fn is_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
+}
+
+/// Prints a detail, if the user wants to see everything.
+pub fn detail(text: impl Display) {
+    if is_verbose() {
+        eprintln!("    {text}");
+    }
+}
+
+/// Many steps of one kind, and how far they are.
+pub struct Progress {
+    total: usize,
+    /// The steps that are done, and when that was last shown.
+    state: Mutex<(usize, Instant)>,
+}
+
+impl Progress {
+    /// The time between two lines that tell how far the steps are, if no terminal shows it.
+    const PACE: Duration = Duration::from_secs(60);
+
+    /// Begins steps.
+    pub fn of(total: usize) -> Self {
+        Self {
+            total,
+            state: Mutex::new((0, Instant::now())),
+        }
+    }
+
+    /// Notes that a step is done: shows that at once on a terminal, otherwise from time to time.
+    pub fn advance(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, shown) = &mut *state;
+        *done += 1;
+        if std::io::stderr().is_terminal() {
+            eprint!("\r    {done} of {}\x1b[K", self.total);
+        } else if shown.elapsed() >= Self::PACE {
+            eprintln!("    {done} of {}", self.total);
+            *shown = Instant::now();
+        }
+    }
+
+    /// Removes the line from the terminal.
+    pub fn end(&self) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
 
 /// Runs a long step and prints how long it took.
 pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {

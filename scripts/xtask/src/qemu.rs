@@ -21,6 +21,7 @@ use crate::process::{output, run as run_command, step};
 use crate::selection::Selection;
 use crate::setup::QEMU;
 use crate::trace;
+use crate::view::{Screen, View};
 use crate::workspace::target;
 
 /// The options of a boot.
@@ -44,8 +45,10 @@ pub struct Machine {
     pub purpose: Purpose,
     /// More arguments for QEMU.
     pub arguments: Vec<String>,
-    /// Shows the consoles while the boot runs.
-    pub live: bool,
+    /// The lines that are shown while the boot runs.
+    pub view: View,
+    /// Texts of warnings of the SPMC that the scenario demands.
+    pub expected: Vec<String>,
 }
 
 impl Default for Machine {
@@ -60,7 +63,8 @@ impl Default for Machine {
             parameters: [0; 2],
             purpose: Purpose::Tests(String::new()),
             arguments: Vec::new(),
-            live: true,
+            view: View::Nothing,
+            expected: Vec::new(),
         }
     }
 }
@@ -184,6 +188,19 @@ impl Boot {
             .collect()
     }
 
+    /// Returns whether the test OS came to its end.
+    fn is_done(&self) -> bool {
+        let mut reports = self.reports().into_iter();
+        reports.any(|report| matches!(report, Report::Done { .. }))
+    }
+
+    /// Prints all lines of the consoles.
+    pub fn print(&self) {
+        for line in &self.log {
+            println!("{line}");
+        }
+    }
+
     /// Checks that the machine powered itself off.
     pub fn ended(&self) -> Result<()> {
         match self.end.context("it was not booted")? {
@@ -293,11 +310,19 @@ pub fn run(
             script.display()
         );
     }
-    machine.live = machine.purpose != Purpose::List;
+    let is_test = normal_world == NormalWorld::TestOs(None);
+    machine.view = match &machine.purpose {
+        Purpose::List => View::Nothing,
+        Purpose::Tests(_) if is_test => View::Tests.or_everything(),
+        Purpose::Tests(_) => View::Consoles.or_everything(),
+    };
     let recording = trace.record(&mut machine, &flash, None)?;
     let boot = step(&format!("booting on QEMU, {} PEs", machine.smp), || {
         machine.boot(&flash, "run")
     })?;
+    if machine.view == View::Tests {
+        println!("    everything on the consoles: {}", boot.path.display());
+    }
     if let Some(recording) = recording {
         recording.show()?;
     }
@@ -312,7 +337,12 @@ pub fn run(
         boot.ended()?;
         println!("The board was turned off.");
     } else {
-        boot.check()?;
+        let verdict = boot.check();
+        // Tests that failed have been shown.
+        if verdict.is_err() && machine.view == View::Tests && !boot.is_done() {
+            boot.print();
+        }
+        verdict?;
         println!("Everything passed.");
     }
     Ok(ExitCode::SUCCESS)
@@ -343,6 +373,7 @@ impl Machine {
     pub fn apply(&mut self, scenario: &Scenario) {
         self.selection = scenario.tests.unwrap_or(self.selection);
         self.memory = scenario.memory.unwrap_or(self.memory);
+        self.expected.clone_from(&scenario.expect);
         if let ([0, _], Some(seed)) = (self.parameters, scenario.seeds.first()) {
             self.parameters[0] = *seed;
         }
@@ -403,14 +434,17 @@ impl Machine {
         file: &mut fs::File,
     ) -> Result<Option<GivenUp>> {
         let mut watch = Watch::new(self.patience, Instant::now());
-        let mut done = false;
+        let mut screen = Screen::new(self.view, &self.expected);
         loop {
             let event = if self.gdb {
                 events.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 match watch.left(Instant::now()) {
                     Ok(time) => events.recv_timeout(time),
-                    Err(why) => return Ok(Some(why)),
+                    Err(why) => {
+                        screen.clear();
+                        return Ok(Some(why));
+                    }
                 }
             };
             match event {
@@ -419,16 +453,16 @@ impl Machine {
                     boot.silence = watch.longest_silence();
                 }
                 Ok(Event::Line(line)) => {
-                    done |= line.text.starts_with("DONE ") || line.text == IDLE;
-                    if self.live && !(done && is_power_off_noise(&line.text)) {
-                        println!("{line}");
-                    }
+                    screen.add(&line);
                     boot.memory = boot.memory.max(peak_memory(id));
                     boot.keep(line, file)?;
                 }
                 // The next turn asks the watch whether to give up.
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => {
+                    screen.clear();
+                    return Ok(None);
+                }
             }
         }
     }
@@ -499,22 +533,6 @@ fn loader(file: &Path, address: u64) -> String {
         "loader,file={},addr={address:#x},force-raw=on",
         file.display()
     )
-}
-
-/// The line with which a Normal world says that it turns the board off, and has no tests.
-const IDLE: &str = "# The Normal world has nothing to do";
-
-/// Returns whether TF-A prints this line while QEMU acts on the power-off request. Such lines are
-/// kept in the log file only.
-fn is_power_off_noise(line: &str) -> bool {
-    let noise = [
-        "INFO:    PSCI Power Domain Map",
-        "INFO:      Domain Node",
-        "INFO:      CPU Node",
-        "ERROR:   QEMU System Power off",
-        "PANIC at PC",
-    ];
-    noise.iter().any(|start| line.starts_with(start))
 }
 
 fn finish(mut child: Child, by_itself: bool) -> Result<ExitStatus> {

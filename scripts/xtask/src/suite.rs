@@ -26,7 +26,7 @@ use crate::junit::{self, Case};
 use crate::layout::{Layout, Scenario};
 use crate::new_sp::{self, Language};
 use crate::parallel;
-use crate::process::{run, step};
+use crate::process::{Progress, detail, is_verbose, run, step};
 use crate::qemu::{self, Boot, Machine, Verdict};
 use crate::sizes;
 use crate::trace;
@@ -137,6 +137,7 @@ impl Tally {
     /// are not shown.
     fn host_tests(&mut self) -> Result<()> {
         eprintln!("==> host tests");
+        let start = Instant::now();
         let mut child = cargo_command("test")
             .args(["--no-fail-fast"])
             .stdout(Stdio::piped())
@@ -147,7 +148,7 @@ impl Tally {
             for line in BufReader::new(pipe).lines() {
                 let line = line?;
                 let case = Case::of_libtest(&line);
-                if !matches!(&case, Some(case) if case.verdict == Verdict::Ok) {
+                if !matches!(&case, Some(case) if case.verdict == Verdict::Ok) && !is_noise(&line) {
                     println!("{line}");
                 }
                 self.cases.extend(case);
@@ -158,6 +159,7 @@ impl Tally {
             println!("cargo test failed without a failed test");
             self.failed += 1;
         }
+        eprintln!("    done in {:.1} s", start.elapsed().as_secs_f32());
         Ok(())
     }
 
@@ -191,8 +193,15 @@ impl Tally {
         jobs.sort_by_key(|job| !job.is_long());
         let at_a_time = parallel::boots_at_a_time();
         let what = format!("{} boots, {at_a_time} at a time", jobs.len());
+        let progress = Progress::of(jobs.len());
         let outcomes = step(&what, || {
-            Ok(parallel::for_each(&jobs, at_a_time, |job| job.run(&bench)))
+            let outcomes = parallel::for_each(&jobs, at_a_time, |job| {
+                let outcome = job.run(&bench);
+                progress.advance();
+                outcome
+            });
+            progress.end();
+            Ok(outcomes)
         })?;
 
         let mut cases = Vec::new();
@@ -200,7 +209,12 @@ impl Tally {
         for outcome in outcomes {
             match outcome? {
                 Outcome::Boot(plan, boot) => {
-                    cases.extend(board_cases(&plan.name, &plan.scenario, &boot));
+                    let found = board_cases(&plan.name, &plan.scenario, &boot);
+                    if found.iter().any(Case::has_failed) {
+                        println!("{} failed. Its consoles show:", plan.name);
+                        boot.print();
+                    }
+                    cases.extend(found);
                 }
                 Outcome::Bench(report) => reports.push(report),
             }
@@ -209,17 +223,34 @@ impl Tally {
         let same = the_same_image_boots_everywhere(&plans);
         cases.push(Case::of("", "one_image_boots_on_every_board", same));
 
-        let arguments = Arguments {
-            test_threads: Some(1),
-            ..Arguments::default()
-        };
-        let trials = cases.iter().map(Case::trial).collect();
-        let conclusion = libtest_mimic::run(&arguments, trials);
-        self.passed += conclusion.num_passed as usize;
-        self.failed += conclusion.num_failed as usize;
-        self.ignored += conclusion.num_ignored as usize;
+        self.conclude(&cases);
         self.cases.append(&mut cases);
         Ok(())
+    }
+}
+
+impl Tally {
+    /// Counts tests on the board, and shows those that failed, or all of them if the user wants to
+    /// see everything.
+    fn conclude(&mut self, cases: &[Case]) {
+        if is_verbose() {
+            let arguments = Arguments {
+                test_threads: Some(1),
+                ..Arguments::default()
+            };
+            // The counts below are those of all tests.
+            let _ = libtest_mimic::run(&arguments, cases.iter().map(Case::trial).collect());
+        }
+        for case in cases {
+            match &case.verdict {
+                Verdict::Ok => self.passed += 1,
+                Verdict::Skipped(_) => self.ignored += 1,
+                Verdict::Failed(why) => {
+                    println!("{}::{} failed: {why}", case.class, case.name);
+                    self.failed += 1;
+                }
+            }
+        }
     }
 }
 
@@ -260,7 +291,6 @@ fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
                 board,
                 smp,
                 parameters: [seed, 0],
-                live: false,
                 ..Machine::default()
             };
             machine.apply(&layout.scenario);
@@ -304,23 +334,31 @@ impl<'a> Job<'a> {
                 let boot = plan
                     .machine
                     .boot(&plan.flash, &plan.name.replace('/', "-"))?;
-                eprintln!(
-                    "    {} done in {:.1} s, silent for {:.1} s at most: {}",
+                detail(format_args!(
+                    "{} done in {:.1} s, silent for {:.1} s at most: {}",
                     plan.name,
                     boot.time.as_secs_f32(),
                     boot.silence.as_secs_f32(),
                     plan.scenario.about
-                );
+                ));
                 Ok(Outcome::Boot(plan, boot))
             }
             Self::Bench(run) => {
                 let report = bench.measure(run);
                 let time = start.elapsed().as_secs_f32();
-                eprintln!("    benchmark, {run}: done in {time:.1} s");
+                detail(format_args!("benchmark, {run}: done in {time:.1} s"));
                 Ok(Outcome::Bench(report))
             }
         }
     }
+}
+
+/// Returns whether a line of `cargo test` tells of no failure, and is for those who want to see
+/// everything.
+fn is_noise(line: &str) -> bool {
+    let starts = ["running ", "test result: ok. "];
+    let is_result = starts.iter().any(|start| line.starts_with(start));
+    !is_verbose() && (is_result || line.is_empty())
 }
 
 /// Returns a cargo command for all packages that run on the target.

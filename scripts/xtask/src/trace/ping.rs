@@ -30,7 +30,6 @@ pub fn check(components: &Components) -> Result<()> {
     let flash = assemble(components, &Layout::find("default")?, None)?;
     let mut machine = Machine {
         selection: Selection::Ping,
-        live: false,
         ..Machine::default()
     };
     let options = Options {
