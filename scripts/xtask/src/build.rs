@@ -204,6 +204,11 @@ fn build_command(package: &str, profile: &str, flags: &[&str], target: &Path) ->
     Ok(command)
 }
 
+/// Returns the program of a test guest, with its symbols.
+pub fn guest(name: &str) -> PathBuf {
+    artefact(name, GUEST_PROFILE)
+}
+
 fn artefact(name: &str, profile: &str) -> PathBuf {
     target().join(TARGET).join(profile).join(name)
 }

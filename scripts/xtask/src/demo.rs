@@ -309,7 +309,7 @@ impl Demo {
             }
             let verdict = self.check(smp, &boot);
             if verdict.is_err() && machine.view == View::Nothing {
-                boot.print();
+                boot.print(&machine);
             }
             verdict.with_context(|| format!("consoles: {}", boot.path.display()))?;
             println!(

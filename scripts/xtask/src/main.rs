@@ -47,6 +47,7 @@ mod setup;
 mod sizes;
 mod stack;
 mod suite;
+mod symbols;
 #[path = "../../../platform/aarch64/src/system_registers.rs"]
 mod system_registers;
 mod tfa;

@@ -15,13 +15,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::board::{Board, PATTERN_LENGTH, QEMU_VIRT};
 use crate::image::{ImageOptions, bl33_of, image};
-use crate::layout::{Layout, Package, Scenario};
+use crate::layout::{Layout, Package};
 use crate::patience::{GivenUp, Patience, Watch};
 use crate::process::{output, run as run_command, step};
 use crate::selection::Selection;
 use crate::setup::QEMU;
+use crate::symbols::{self, Program, Symbols};
 use crate::trace;
-use crate::view::{Screen, View};
+use crate::view::{self, Screen, View};
 use crate::workspace::target;
 
 /// The options of a boot.
@@ -49,6 +50,8 @@ pub struct Machine {
     pub view: View,
     /// Texts of warnings of the SPMC that the scenario demands.
     pub expected: Vec<String>,
+    /// The programs in which addresses on the consoles are looked up.
+    pub programs: Vec<Program>,
 }
 
 impl Default for Machine {
@@ -65,6 +68,7 @@ impl Default for Machine {
             arguments: Vec::new(),
             view: View::Nothing,
             expected: Vec::new(),
+            programs: Vec::new(),
         }
     }
 }
@@ -194,10 +198,14 @@ impl Boot {
         reports.any(|report| matches!(report, Report::Done { .. }))
     }
 
-    /// Prints all lines of the consoles.
-    pub fn print(&self) {
+    /// Prints all lines of the consoles of a machine, with the places of faults.
+    pub fn print(&self, machine: &Machine) {
+        let symbols = Symbols::of(&machine.programs);
         for line in &self.log {
             println!("{line}");
+            if let Some(place) = symbols.explain(&line.text) {
+                println!("{}", view::place(&place));
+            }
         }
     }
 
@@ -295,7 +303,7 @@ pub fn run(
         options.bl33 = Some(file.clone());
     }
     let (layout, flash) = image(&options)?;
-    machine.apply(&layout.scenario);
+    machine.apply(&layout);
     let normal_world = normal_world.unwrap_or_else(|| {
         let is_strange = !layout.is_of(machine.board) && layout.scenario.tests.is_none();
         NormalWorld::TestOs(is_strange.then_some(Selection::Ping))
@@ -340,7 +348,7 @@ pub fn run(
         let verdict = boot.check();
         // Tests that failed have been shown.
         if verdict.is_err() && machine.view == View::Tests && !boot.is_done() {
-            boot.print();
+            boot.print(&machine);
         }
         verdict?;
         println!("Everything passed.");
@@ -369,8 +377,10 @@ fn debugger_script(layout: &Layout) -> Result<PathBuf> {
 }
 
 impl Machine {
-    /// Takes over the options that a scenario states.
-    pub fn apply(&mut self, scenario: &Scenario) {
+    /// Takes over the programs of a layout, and the options that its scenario states.
+    pub fn apply(&mut self, layout: &Layout) {
+        let scenario = &layout.scenario;
+        self.programs = symbols::programs(layout);
         self.selection = scenario.tests.unwrap_or(self.selection);
         self.memory = scenario.memory.unwrap_or(self.memory);
         self.expected.clone_from(&scenario.expect);
@@ -434,7 +444,8 @@ impl Machine {
         file: &mut fs::File,
     ) -> Result<Option<GivenUp>> {
         let mut watch = Watch::new(self.patience, Instant::now());
-        let mut screen = Screen::new(self.view, &self.expected);
+        let symbols = Symbols::of(&self.programs);
+        let mut screen = Screen::new(self.view, &self.expected, symbols);
         loop {
             let event = if self.gdb {
                 events.recv().map_err(|_| RecvTimeoutError::Disconnected)

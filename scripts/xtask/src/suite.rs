@@ -212,7 +212,7 @@ impl Tally {
                     let found = board_cases(&plan.name, &plan.scenario, &boot);
                     if found.iter().any(Case::has_failed) {
                         println!("{} failed. Its consoles show:", plan.name);
-                        boot.print();
+                        boot.print(&plan.machine);
                     }
                     cases.extend(found);
                 }
@@ -293,7 +293,7 @@ fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
                 parameters: [seed, 0],
                 ..Machine::default()
             };
-            machine.apply(&layout.scenario);
+            machine.apply(&layout);
             plans.push(Plan {
                 name,
                 scenario: layout.scenario.clone(),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::process::is_verbose;
 use crate::qemu::{Console, Line, Report, Verdict};
+use crate::symbols::Symbols;
 
 /// The lines that are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,7 @@ pub struct Screen {
     /// When a line was last shown.
     shown: Instant,
     is_terminal: bool,
+    symbols: Symbols,
     tests: Tests,
 }
 
@@ -67,7 +69,7 @@ struct Tests {
 
 impl Screen {
     /// Begins to show a boot whose scenario demands some warnings.
-    pub fn new(view: View, expected: &[String]) -> Self {
+    pub fn new(view: View, expected: &[String], symbols: Symbols) -> Self {
         let now = Instant::now();
         Self {
             view,
@@ -75,6 +77,7 @@ impl Screen {
             start: now,
             shown: now,
             is_terminal: std::io::stdout().is_terminal(),
+            symbols,
             tests: Tests::default(),
         }
     }
@@ -95,6 +98,9 @@ impl Screen {
         self.clear();
         for text in news {
             println!("{text}");
+            if let Some(found) = self.symbols.explain(&text) {
+                println!("{}", place(&found));
+            }
         }
     }
 
@@ -225,6 +231,11 @@ impl Screen {
     }
 }
 
+/// Returns the line that tells the place of an instruction, below the line that names its address.
+pub fn place(place: &str) -> String {
+    format!("      | in {place}")
+}
+
 /// Returns whether a line is a warning or an error of the SPMC.
 fn is_warning(line: &Line) -> bool {
     line.console == Console::Uart1
@@ -272,7 +283,7 @@ mod tests {
     /// Returns what a view shows of a boot, without times.
     fn shown(view: View, expected: &[&str], lines: &[(Console, &str)]) -> Vec<String> {
         let expected: Vec<_> = expected.iter().map(|text| text.to_string()).collect();
-        let mut screen = Screen::new(view, &expected);
+        let mut screen = Screen::new(view, &expected, Symbols::of(&[]));
         let mut shown = Vec::new();
         for (console, text) in lines {
             let line = line(*console, text);
