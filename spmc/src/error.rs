@@ -87,6 +87,6 @@ mod tests {
             Some("DENIED")
         );
         assert_eq!(FfaError::from_reg(0), None);
-        assert_eq!(FfaError::from_reg(0xffff_fff6), None);
+        assert_eq!(FfaError::from_reg(0xffff_fff5), None);
     }
 }
