@@ -227,8 +227,8 @@ impl<C: Context> Partition<C> {
     }
 
     /// Returns whether an interrupt may be pending for any of its contexts, enabled or not, or
-    /// fetched and not deactivated. This never misses one, with one exception: the PE with the claim
-    /// of a context may miss one of that context for a moment, and then looks again itself.
+    /// fetched and not deactivated. This never misses one, with one exception: the PE with the
+    /// claim of a context may miss one of that context for a moment, and then looks again itself.
     #[inline(always)]
     pub fn may_have_interrupts(&self) -> bool {
         !self.interrupted.is_empty()
