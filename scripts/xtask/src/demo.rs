@@ -9,6 +9,7 @@ mod initramfs;
 mod linux;
 mod optee;
 mod rust_sp;
+mod stmm;
 mod u_boot;
 mod xen;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use self::linux::Linux;
+use self::stmm::{Bank, Round, State};
 use crate::image::{Components, assemble, assemble_with};
 use crate::layout::{self, Layout};
 use crate::patience::Patience;
@@ -60,6 +62,8 @@ enum System {
     UBoot(&'static str),
     /// The test OS with this selection, whose console a function judges.
     TestOs(Selection, fn(&[&str]) -> Result<()>),
+    /// UEFI with its variables in this flash, and Linux. It is booted in [`stmm::ROUNDS`].
+    Uefi(Bank),
 }
 
 /// The software that starts Linux.
@@ -173,6 +177,24 @@ pub const DEMOS: &[Demo] = &[
         known: &[],
     },
     Demo {
+        name: "stmm",
+        about: "UEFI keeps its variables in StandaloneMm, and Linux reads and writes them",
+        system: System::Uefi(Bank::Shared),
+        layout: "systems/stmm",
+        smp: &[1, 2, 4],
+        expect: UEFI_BOOTS,
+        known: &[],
+    },
+    Demo {
+        name: "stmm-secure-flash",
+        about: "as stmm, with the variables in the flash of the Secure world",
+        system: System::Uefi(Bank::Secure),
+        layout: "systems/stmm/secure-flash",
+        smp: &[1],
+        expect: UEFI_BOOTS,
+        known: &[],
+    },
+    Demo {
         name: "optee-and-partitions",
         about: "OP-TEE beside the test partitions, and some of its tests while interrupts and messages keep every PE busy",
         system: System::Linux {
@@ -271,6 +293,14 @@ pub const DEMOS: &[Demo] = &[
     },
 ];
 
+const UEFI_BOOTS: &[&str] = &[
+    "efi: EFI v2.",
+    "Registered efivars operations",
+    "ARM FF-A: Firmware version 1.2 found",
+    "demo: partition arm_ffa:8001:378daedc-f06b-4446-8314-40ab933c87a3",
+    "demo: end",
+];
+
 const XTEST_PASSES: &[&str] = &[
     "optee: initialized driver",
     "demo: /dev/tee0",
@@ -298,33 +328,62 @@ impl Demo {
     pub fn run(&self, trace: &trace::Options) -> Result<()> {
         let components = Components::build()?;
         for &smp in self.smp {
-            let (mut machine, flash) = self.prepare(&components, smp, false)?;
-            let recording = trace.record(&mut machine, &flash, Some(&format!("smp{smp}")))?;
-            machine.view = View::Nothing.or_everything();
-            let what = format!("booting {}, {smp} PEs: {}", self.name, self.about);
-            let name = format!("demo-{}-smp{smp}", self.name);
-            let boot = step(&what, || machine.boot(&flash, &name))?;
-            if let Some(recording) = recording {
-                recording.show()?;
+            for round in self.rounds() {
+                self.boot(&components, smp, round, trace)?;
             }
-            let verdict = self.check(smp, &boot);
-            if verdict.is_err() && machine.view == View::Nothing {
-                boot.print(&machine);
-            }
-            verdict.with_context(|| format!("consoles: {}", boot.path.display()))?;
-            println!(
-                "{}, {smp} PEs: passed in {:.1} s, QEMU held {} MiB",
-                self.name,
-                boot.time.as_secs_f32(),
-                boot.memory / 1024
-            );
         }
+        Ok(())
+    }
+
+    /// Returns the boots of the demo with each number of PEs: one, without a round, or several.
+    fn rounds(&self) -> Vec<Option<&'static Round>> {
+        match self.system {
+            System::Uefi(_) => stmm::ROUNDS.iter().map(Some).collect(),
+            System::Linux { .. } | System::UBoot(_) | System::TestOs(..) => vec![None],
+        }
+    }
+
+    fn boot(
+        &self,
+        components: &Components,
+        smp: u32,
+        round: Option<&Round>,
+        trace: &trace::Options,
+    ) -> Result<()> {
+        let (mut machine, flash) = self.prepare(components, smp, round, false)?;
+        let mut which = format!("smp{smp}");
+        let mut with = String::new();
+        if let Some(round) = round {
+            which = format!("{which}-{}", round.name);
+            with = format!(", flash {}", round.name);
+        }
+        let recording = trace.record(&mut machine, &flash, Some(&which))?;
+        machine.view = View::Nothing.or_everything();
+        let what = format!("booting {}, {smp} PEs{with}: {}", self.name, self.about);
+        let name = format!("demo-{}-{which}", self.name);
+        let boot = step(&what, || machine.boot(&flash, &name))?;
+        if let Some(recording) = recording {
+            recording.show()?;
+        }
+        let further = round.map_or(&[][..], |round| round.expect);
+        let verdict = self.check(smp, further, &boot);
+        if verdict.is_err() && machine.view == View::Nothing {
+            boot.print(&machine);
+        }
+        verdict.with_context(|| format!("consoles: {}", boot.path.display()))?;
+        println!(
+            "{}, {smp} PEs{with}: passed in {:.1} s, QEMU held {} MiB",
+            self.name,
+            boot.time.as_secs_f32(),
+            boot.memory / 1024
+        );
         Ok(())
     }
 
     fn attach(&self) -> Result<()> {
         let smp = self.smp.iter().copied().max().unwrap_or(1);
-        let (machine, flash) = self.prepare(&Components::build()?, smp, true)?;
+        let kept = stmm::ROUNDS.iter().find(|round| round.state == State::Kept);
+        let (machine, flash) = self.prepare(&Components::build()?, smp, kept, true)?;
         let uart1 = target().join(format!("logs/demo-{}-uart1.log", self.name));
         std::fs::create_dir_all(target().join("logs"))?;
         eprintln!(
@@ -338,6 +397,7 @@ impl Demo {
         &self,
         components: &Components,
         smp: u32,
+        round: Option<&Round>,
         interactive: bool,
     ) -> Result<(Machine, PathBuf)> {
         setup_for_systems()?;
@@ -347,6 +407,7 @@ impl Demo {
             ..Machine::default()
         };
         let dir = fetch::folder().join("boot").join(self.name);
+        let shell = if interactive { " SHELL_WANTED=1" } else { "" };
         let bl33 = match &self.system {
             System::Linux {
                 command_line,
@@ -358,7 +419,6 @@ impl Demo {
                     optee::install(&optee::build()?, &mut linux.initramfs)?;
                 }
                 let loaded = linux.load(&mut machine, &dir)?;
-                let shell = if interactive { " SHELL_WANTED=1" } else { "" };
                 let command_line = format!("{command_line}{shell}");
                 match from {
                     From::Firmware => {
@@ -390,15 +450,23 @@ impl Demo {
                 let layout = Layout::find(&folder.display().to_string())?;
                 return Ok((machine, assemble(components, &layout, None)?));
             }
+            System::Uefi(bank) => {
+                let round = round.context("a round is missing")?;
+                stmm::load(Linux::new()?, &mut machine, &dir, round, shell)?;
+                stmm::build(*bank)?
+            }
         };
         let layout = Layout::find(self.layout)?;
         let flash = assemble_with(components, &layout, None, bl33)?;
+        if let (System::Uefi(bank), Some(round)) = (&self.system, round) {
+            stmm::insert(&mut machine, &dir, *bank, round.state, &flash)?;
+        }
         Ok((machine, flash))
     }
 
-    /// Returns whether a boot with this number of PEs showed all expected texts and no forbidden
-    /// one, and ended.
-    fn check(&self, smp: u32, boot: &Boot) -> Result<()> {
+    /// Returns whether a boot with this number of PEs showed all expected texts, and further ones,
+    /// and no forbidden one, and ended.
+    fn check(&self, smp: u32, further: &[&str], boot: &Boot) -> Result<()> {
         let shown = |text: &str| boot.log.iter().any(|line| line.text.contains(text));
         let known: Vec<&str> = [KNOWN, self.known].concat();
         let is_known = |line: &str| known.iter().any(|text| line.contains(text));
@@ -406,10 +474,10 @@ impl Demo {
             let text = FORBID.iter().find(|text| line.text.contains(*text));
             ensure!(text.is_none(), "a console shows `{}`", line.text);
         }
-        for text in self.expect {
+        for text in self.expect.iter().chain(further) {
             ensure!(shown(text), "no console shows `{text}`");
         }
-        if let System::Linux { .. } = self.system {
+        if let System::Linux { .. } | System::Uefi(_) = self.system {
             let pes = format!("demo: {smp} PEs");
             ensure!(shown(&pes), "no console shows `{pes}`");
         }
@@ -443,10 +511,10 @@ mod tests {
     #[test]
     fn a_demo_shows_all_that_it_must_and_ends() {
         const GOOD: &[&str] = &["Driver version 1.2", "demo: 2 PEs", "demo: end"];
-        let error = |boot: Boot| DEMO.check(2, &boot).unwrap_err().to_string();
-        assert!(DEMO.check(2, &Boot::of(GOOD, Some(0))).is_ok());
+        let error = |boot: Boot| DEMO.check(2, &[], &boot).unwrap_err().to_string();
+        assert!(DEMO.check(2, &[], &Boot::of(GOOD, Some(0))).is_ok());
         let known = [GOOD, DEMO.known].concat();
-        assert!(DEMO.check(2, &Boot::of(&known, Some(0))).is_ok());
+        assert!(DEMO.check(2, &[], &Boot::of(&known, Some(0))).is_ok());
 
         assert!(error(Boot::of(GOOD, None)).contains("given up"));
         assert!(error(Boot::of(GOOD, Some(1))).contains("QEMU failed"));

@@ -44,6 +44,9 @@ pub struct Machine {
     pub parameters: [u64; 2],
     /// Which of them are wanted, and what for.
     pub purpose: Purpose,
+    /// A file with the whole flash from which the machine boots, and which keeps what is written to
+    /// it. Without one the flash is a ROM.
+    pub boot_flash: Option<PathBuf>,
     /// More arguments for QEMU.
     pub arguments: Vec<String>,
     /// The lines that are shown while the boot runs.
@@ -65,6 +68,7 @@ impl Default for Machine {
             selection: Selection::All,
             parameters: [0; 2],
             purpose: Purpose::Tests(String::new()),
+            boot_flash: None,
             arguments: Vec::new(),
             view: View::Nothing,
             expected: Vec::new(),
@@ -520,7 +524,14 @@ impl Machine {
 
     fn booted(&self, flash: &Path) -> Command {
         let mut command = self.machine();
-        command.arg("-bios").arg(flash).args(&self.arguments);
+        match &self.boot_flash {
+            None => command.arg("-bios").arg(flash),
+            Some(file) => command.arg("-drive").arg(format!(
+                "if=pflash,unit=0,format=raw,file={}",
+                file.display()
+            )),
+        };
+        command.args(&self.arguments);
         let mut words = vec![self.selection.number()];
         words.extend(self.parameters);
         words.extend(self.purpose.words());

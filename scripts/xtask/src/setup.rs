@@ -105,6 +105,21 @@ const SYSTEMS: &[Tool] = &[
         package: "python3-cryptography",
         why: "OP-TEE",
     },
+    Tool {
+        program: "c++",
+        package: "g++",
+        why: "EDK2's build tools",
+    },
+    Tool {
+        program: "/usr/include/uuid/uuid.h",
+        package: "uuid-dev",
+        why: "EDK2's build tools",
+    },
+    Tool {
+        program: "iasl",
+        package: "acpica-tools",
+        why: "EDK2",
+    },
 ];
 
 /// The emulator.

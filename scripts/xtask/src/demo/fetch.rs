@@ -85,18 +85,20 @@ pub fn unpack(name: &str, packages: &[&Pinned]) -> Result<PathBuf> {
 
 /// Returns the folder with the contents of a source archive.
 pub fn source(name: &str, archive: &Pinned) -> Result<PathBuf> {
-    let contents = |folder: &Path| {
-        let file = fetch(archive)?;
-        output(
-            Command::new("tar")
-                .arg("-xf")
-                .arg(file)
-                .args(["--strip-components=1", "-C"])
-                .arg(folder),
-        )?;
-        Ok(())
-    };
-    whole(name, &[archive.sha256], contents)
+    whole(name, &[archive.sha256], |folder| extract(archive, folder))
+}
+
+/// Puts the contents of a source archive into a folder.
+pub fn extract(archive: &Pinned, folder: &Path) -> Result<()> {
+    let file = fetch(archive)?;
+    output(
+        Command::new("tar")
+            .arg("-xf")
+            .arg(file)
+            .args(["--strip-components=1", "-C"])
+            .arg(folder),
+    )?;
+    Ok(())
 }
 
 /// Returns a folder below [`folder`] that is either complete or absent. Its name consists of `name`

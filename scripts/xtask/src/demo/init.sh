@@ -1,7 +1,7 @@
 #!/bin/sh
 # The first process of the demos' Linux. The kernel hands over words of its command line as
-# variables: XTEST is the arguments of OP-TEE's test suite, HOTPLUG a number of rounds, SHELL_WANTED
-# leaves a shell in place of the suite.
+# variables: XTEST is the arguments of OP-TEE's test suite, HOTPLUG a number of rounds, VARIABLES is
+# for variables.sh, SHELL_WANTED leaves a shell in place of the suite.
 export PATH=/bin HOME=/
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -36,6 +36,8 @@ while [ "$round" -lt "${HOTPLUG:-0}" ]; do
 done
 [ -n "$HOTPLUG" ] && echo "demo: $round rounds of hotplug"
 echo "demo: $(nproc) PEs"
+
+[ -n "$VARIABLES" ] && sh /variables.sh
 
 if [ -n "$XTEST" ]; then
 	tee-supplicant -d

@@ -50,9 +50,15 @@ pub const INITRAMFS: u64 = 0x5200_0000;
 /// show how busy the host is.
 pub const WORDS: &str = "rdinit=/init nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
 
+/// Returns the command line of a kernel with its console on UART0.
+fn words(command_line: &str) -> String {
+    format!("console=ttyAMA0 {WORDS} {command_line}")
+}
+
 /// The kernel, and a file system to which demos add files.
 pub struct Linux {
-    kernel: PathBuf,
+    /// The folder with the contents of the packages.
+    root: PathBuf,
     /// With busybox, the drivers and the first process.
     pub initramfs: Initramfs,
 }
@@ -61,8 +67,6 @@ impl Linux {
     /// Downloads the parts that are not there.
     pub fn new() -> Result<Self> {
         let root = unpack("linux", &[&BINARY, &MODULES, &BUSYBOX])?;
-        let modules = root.join("usr/lib/modules").join(VERSION);
-
         let mut initramfs = Initramfs::default();
         for directory in ["proc", "sys", "tmp", "run"] {
             initramfs.directory(directory);
@@ -71,27 +75,57 @@ impl Linux {
         initramfs.device("dev/null", 1, 3);
         initramfs.copy("bin/busybox", &root.join("usr/bin/busybox"))?;
         initramfs.link("bin/sh", "busybox");
-        for driver in DRIVERS {
-            let packed = modules.join("kernel").join(format!("{driver}.ko.xz"));
-            ensure!(
-                packed.exists(),
-                "the kernel {VERSION} has no {driver}: it is built without FF-A or OP-TEE"
-            );
-            let module = root.join("module.ko");
-            output(
-                Command::new("sh")
-                    .args(["-c", "xz -dc \"$1\" > \"$2\"", "sh"])
-                    .arg(&packed)
-                    .arg(&module),
-            )?;
-            let name = driver.rsplit('/').next().unwrap_or(driver);
-            initramfs.copy(&format!("modules/{name}.ko"), &module)?;
-        }
         initramfs.file("init", include_bytes!("init.sh"));
-        Ok(Self {
-            kernel: modules.join("vmlinuz"),
-            initramfs,
-        })
+        let mut linux = Self { root, initramfs };
+        for driver in DRIVERS {
+            linux.add_driver(driver)?;
+        }
+        Ok(linux)
+    }
+
+    /// Adds a module of the kernel to the file system, as `modules/NAME.ko`.
+    pub fn add_driver(&mut self, driver: &str) -> Result<()> {
+        let modules = self.modules().join("kernel");
+        let packed = modules.join(format!("{driver}.ko.xz"));
+        ensure!(
+            packed.exists(),
+            "the kernel {VERSION} has no {driver}: it is built without that driver"
+        );
+        let module = self.root.join("module.ko");
+        output(
+            Command::new("sh")
+                .args(["-c", "xz -dc \"$1\" > \"$2\"", "sh"])
+                .arg(&packed)
+                .arg(&module),
+        )?;
+        let name = driver.rsplit('/').next().unwrap_or(driver);
+        self.initramfs.copy(&format!("modules/{name}.ko"), &module)
+    }
+
+    fn modules(&self) -> PathBuf {
+        self.root.join("usr/lib/modules").join(VERSION)
+    }
+
+    fn kernel(&self) -> PathBuf {
+        self.modules().join("vmlinuz")
+    }
+
+    /// Makes QEMU hand the kernel, its file system and its command line over to the firmware, which
+    /// starts the kernel. The files go to `dir`.
+    pub fn hand_over(self, machine: &mut Machine, dir: &Path, command_line: &str) -> Result<()> {
+        fs::create_dir_all(dir)?;
+        let archive = dir.join("initramfs.cpio");
+        let kernel = self.kernel().display().to_string();
+        fs::write(&archive, self.initramfs.finish())?;
+        machine.arguments.extend([
+            "-kernel".into(),
+            kernel,
+            "-initrd".into(),
+            archive.display().to_string(),
+            "-append".into(),
+            words(command_line),
+        ]);
+        Ok(())
     }
 
     /// Writes the files that QEMU loads to `dir`, and makes the machine load them.
@@ -108,14 +142,15 @@ impl Linux {
         }
 
         let archive = dir.join("initramfs.cpio");
+        let kernel = self.kernel();
         fs::write(&archive, self.initramfs.finish())?;
         let size = |path: &Path| -> Result<u64> { Ok(fs::metadata(path)?.len()) };
         let loaded = Loaded {
             tree,
-            kernel: size(&self.kernel)?,
+            kernel: size(&kernel)?,
             initramfs: size(&archive)?,
         };
-        machine.load(&self.kernel, KERNEL);
+        machine.load(&kernel, KERNEL);
         machine.load(&archive, INITRAMFS);
         Ok(loaded)
     }
@@ -131,8 +166,8 @@ pub struct Loaded {
 impl Loaded {
     /// Describes the file system and the command line to the kernel, in the device tree.
     pub fn describe(&self, command_line: &str) -> Result<()> {
-        let words = format!("console=ttyAMA0 {WORDS} {command_line}");
-        self.tree.text("/chosen", "bootargs", &[&words])?;
+        self.tree
+            .text("/chosen", "bootargs", &[&words(command_line)])?;
         let end = INITRAMFS + self.initramfs;
         for (property, address) in [("start", INITRAMFS), ("end", end)] {
             let property = format!("linux,initrd-{property}");

@@ -1,0 +1,375 @@
+//! EDK2's StandaloneMm as a partition at S-EL0 that keeps the variables of UEFI, UEFI in the Normal
+//! world, and Linux that reads and writes the variables through efivarfs.
+//!
+//! Both are built from one source, with the platform descriptions and drivers in
+//! `tests/firmware/edk2`. Each demo boots several times with one flash.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::fetch::{Pinned, extract, folder, whole};
+use super::linux::Linux;
+use crate::board::QEMU_VIRT;
+use crate::process::{logged, output, step};
+use crate::qemu::Machine;
+use crate::workspace::root;
+
+const SOURCE: Pinned = Pinned {
+    path: "pool/main/e/edk2/edk2_2025.02.orig.tar.xz",
+    sha256: "b63b6053d6d89c74d9291f9e96fde1584be99e6fb9c169ba9511505129d6b049",
+};
+
+/// The package with our platform descriptions, in [`ours`].
+const PACKAGE: &str = "SpmcDemoPkg";
+
+/// The programs of EDK2's build that are needed. Debian's source lacks what another one is made of.
+const TOOLS: &str = "APPLICATIONS=VfrCompile GenFfs GenFv GenFw GenSec LzmaCompress";
+
+/// Object code that EDK2 adds to each program. Debian's source has its source only.
+const LINKED: &str = "BaseTools/Bin/GccLto/liblto-aarch64";
+
+/// The files that EDK2's build is configured by.
+const CONFIGURATION: &[&str] = &["build_rule", "target", "tools_def"];
+
+/// Bytes of a bank of QEMU's flash.
+const BANK_SIZE: usize = 64 << 20;
+
+/// A bank of QEMU's flash, of which StandaloneMm has three blocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bank {
+    /// The bank with the firmware, which only the Secure world reaches.
+    Secure,
+    /// The other bank, which the Normal world reaches, too.
+    Shared,
+}
+
+/// The state of the flash before a boot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing was ever written to it.
+    Empty,
+    /// As the boot before left it.
+    Kept,
+    /// The store for variables begins with other bytes, and the file ends within it.
+    Damaged,
+}
+
+/// One of the boots with a flash.
+pub struct Round {
+    /// Part of the name of the log.
+    pub name: &'static str,
+    pub state: State,
+    /// Texts that must appear on a console.
+    pub expect: &'static [&'static str],
+}
+
+const STARTS_EMPTY: &str =
+    "stmm vcpu 0: flash: no store for variables, or a damaged one: it starts empty";
+
+/// The lines of the first process of Linux after it has used an empty store.
+const WRITTEN: &[&str] = &[
+    STARTS_EMPTY,
+    "demo: variables: none of an earlier boot",
+    "demo: variables: a text is read back",
+    "demo: variables: a text is replaced",
+    "demo: variables: a long text is read back",
+    "demo: variables: many are listed",
+    "demo: variables: a volatile one is refused",
+];
+
+/// All boots, in order.
+pub const ROUNDS: &[Round] = &[
+    Round {
+        name: "empty",
+        state: State::Empty,
+        expect: WRITTEN,
+    },
+    Round {
+        name: "kept",
+        state: State::Kept,
+        expect: &[
+            "stmm vcpu 0: flash: the store for variables is intact",
+            "demo: variables: a text survived the power-off",
+            "demo: variables: a long text survived the power-off",
+            "demo: variables: many survived the power-off",
+            "demo: variables: many are removed",
+        ],
+    },
+    Round {
+        name: "damaged",
+        state: State::Damaged,
+        expect: WRITTEN,
+    },
+];
+
+impl Bank {
+    /// Returns the address of the first block of the store.
+    fn store(self) -> u64 {
+        match self {
+            Self::Secure => 0x0100_0000,
+            Self::Shared => 0x0400_0000,
+        }
+    }
+
+    /// Returns the offset of that block in the bank.
+    fn offset(self) -> usize {
+        match self {
+            Self::Secure => 0x0100_0000,
+            Self::Shared => 0,
+        }
+    }
+
+    /// Returns the name of StandaloneMm's image in a layout.
+    fn image(self) -> &'static str {
+        match self {
+            Self::Secure => "stmm-secure-flash.bin",
+            Self::Shared => "stmm.bin",
+        }
+    }
+}
+
+/// Builds StandaloneMm for this flash and UEFI unless that was done before, and copies the image of
+/// StandaloneMm to where layouts look for it. Returns the image of UEFI.
+pub fn build(bank: Bank) -> Result<Vec<u8>> {
+    let edk2 = edk2()?;
+    let store = format!("STORE={:#x}", bank.store());
+    let words = ["-b", "RELEASE", "-D", &store];
+    let stmm = platform(&edk2, "StandaloneMm", &words)?;
+    fs::create_dir_all(QEMU_VIRT.guests())?;
+    fs::copy(stmm, QEMU_VIRT.guests().join(bank.image()))?;
+    Ok(fs::read(platform(&edk2, "Uefi", &["-b", "DEBUG"])?)?)
+}
+
+/// Prepares a machine whose UEFI starts Linux, which uses variables for the given round.
+pub fn load(
+    mut linux: Linux,
+    machine: &mut Machine,
+    dir: &Path,
+    round: &Round,
+    words: &str,
+) -> Result<()> {
+    linux.add_driver("fs/efivarfs/efivarfs")?;
+    linux
+        .initramfs
+        .file("variables.sh", include_bytes!("variables.sh"));
+    let expected = match round.state {
+        State::Empty | State::Damaged => "empty",
+        State::Kept => "kept",
+    };
+    linux.hand_over(machine, dir, &format!("VARIABLES={expected} {words}"))?;
+    // UEFI adds the buffer that it shares with StandaloneMm to its memory map, so the buffer must
+    // not be in the memory that UEFI has: that of the last node of QEMU's.
+    let all = machine.smp - 1;
+    machine.arguments.extend([
+        "-object".into(),
+        "memory-backend-ram,id=first,size=32M".into(),
+        "-object".into(),
+        format!("memory-backend-ram,id=rest,size={}M", machine.memory - 32),
+        "-numa".into(),
+        format!("node,memdev=first,cpus=0-{all}"),
+        "-numa".into(),
+        "node,memdev=rest".into(),
+    ]);
+    Ok(())
+}
+
+/// Gives the machine the flash with the variables, in that state. The file is in `dir`; `firmware`
+/// is the image from which the machine boots.
+pub fn insert(
+    machine: &mut Machine,
+    dir: &Path,
+    bank: Bank,
+    state: State,
+    firmware: &Path,
+) -> Result<()> {
+    let path = dir.join("flash.bin");
+    let before = match (state, fs::read(&path)) {
+        (State::Empty, _) | (_, Err(_)) => Vec::new(),
+        (State::Kept, Ok(bytes)) => bytes,
+        (State::Damaged, Ok(bytes)) => damaged(bytes, bank.offset()),
+    };
+    let mut bytes = whole_bank(before);
+    match bank {
+        Bank::Secure => {
+            let firmware = fs::read(firmware)?;
+            ensure!(
+                firmware.len() <= bank.offset(),
+                "the firmware reaches into the variables"
+            );
+            bytes[..firmware.len()].copy_from_slice(&firmware);
+            machine.boot_flash = Some(path.clone());
+        }
+        Bank::Shared => {
+            let drive = format!("if=pflash,unit=1,format=raw,file={}", path.display());
+            machine.arguments.extend(["-drive".into(), drive]);
+        }
+    }
+    fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Returns a flash with other bytes at the begin of the store, cut in the middle of its block.
+fn damaged(mut bytes: Vec<u8>, store: usize) -> Vec<u8> {
+    bytes.truncate(store + 0x2_0000);
+    let begin = bytes.iter_mut().skip(store).take(0x1000);
+    for (index, byte) in begin.enumerate() {
+        *byte = (index * 7) as u8;
+    }
+    bytes
+}
+
+/// Returns the contents of a whole bank, since QEMU refuses a file that was cut. What is missing is
+/// erased flash.
+fn whole_bank(mut bytes: Vec<u8>) -> Vec<u8> {
+    if !bytes.is_empty() && bytes.len() != BANK_SIZE {
+        eprintln!(
+            "the flash has {} bytes in place of {BANK_SIZE}: what is missing counts as erased",
+            bytes.len()
+        );
+    }
+    bytes.resize(BANK_SIZE, 0xff);
+    bytes
+}
+
+/// Returns the folder with our package.
+fn ours() -> PathBuf {
+    root().join("tests/firmware/edk2")
+}
+
+/// Returns the files in a folder and below, in the order of their paths.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut left = vec![folder.to_path_buf()];
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Returns the folder with the source of EDK2, and with the programs of its build.
+fn edk2() -> Result<PathBuf> {
+    whole("edk2", &[SOURCE.sha256, TOOLS, LINKED], |folder| {
+        extract(&SOURCE, folder)?;
+        step("building the tools of EDK2", || build_tools(folder))
+    })
+}
+
+fn build_tools(edk2: &Path) -> Result<()> {
+    let jobs = std::thread::available_parallelism()?;
+    logged(
+        Command::new("make")
+            .current_dir(edk2.join("BaseTools/Source/C"))
+            .env_remove("MAKEFLAGS")
+            .arg(format!("-j{jobs}"))
+            .arg(TOOLS),
+        &folder().join("edk2-tools.log"),
+    )?;
+    output(
+        Command::new("aarch64-linux-gnu-gcc")
+            .current_dir(edk2)
+            .args([
+                "-c",
+                "-fpic",
+                &format!("{LINKED}.s"),
+                "-o",
+                &format!("{LINKED}.a"),
+            ]),
+    )?;
+    Ok(())
+}
+
+/// Builds a platform of our package unless that was done before. Returns the path of its image.
+fn platform(edk2: &Path, name: &str, words: &[&str]) -> Result<PathBuf> {
+    let mut key: Vec<String> = words.iter().map(|word| word.to_string()).collect();
+    key.extend([SOURCE.sha256, TOOLS].map(String::from));
+    for file in files_of(name)? {
+        key.push(fs::read_to_string(&file).with_context(|| file.display().to_string())?);
+    }
+    let key: Vec<&str> = key.iter().map(String::as_str).collect();
+    let image = "image.bin";
+    let build = whole(&format!("edk2-{name}"), &key, |products| {
+        step(&format!("building {name}"), || {
+            let work = products.join("work");
+            compile(edk2, &work, name, words)?;
+            let built = files(&work.join("Build"))?;
+            let mut built = built.iter().filter(|path| has_extension(path, "fd"));
+            let built = built.next().context("EDK2 built no image")?;
+            fs::copy(built, products.join(image))?;
+            Ok(fs::remove_dir_all(&work)?)
+        })
+    })?;
+    Ok(build.join(image))
+}
+
+/// Returns the files of our package from which a platform is made. UEFI has its description only.
+fn files_of(platform: &str) -> Result<Vec<PathBuf>> {
+    let mut found = files(&ours())?;
+    if platform == "Uefi" {
+        found.retain(|path| path.file_stem().is_some_and(|stem| stem == platform));
+    }
+    Ok(found)
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
+}
+
+fn compile(edk2: &Path, work: &Path, platform: &str, words: &[&str]) -> Result<()> {
+    let tools = edk2.join("BaseTools");
+    let programs = tools.join("BinWrappers/PosixLike");
+    let settings = work.join("Conf");
+    fs::create_dir_all(&settings)?;
+    for file in CONFIGURATION {
+        let template = tools.join("Conf").join(file).with_extension("template");
+        fs::copy(template, settings.join(file).with_extension("txt"))?;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(programs.clone()).chain(std::env::split_paths(&path));
+    let jobs = std::thread::available_parallelism()?.to_string();
+    logged(
+        Command::new(programs.join("build"))
+            .current_dir(edk2)
+            .env_remove("MAKEFLAGS")
+            .env("PATH", std::env::join_paths(path)?)
+            .env("WORKSPACE", work)
+            .env("CONF_PATH", &settings)
+            .env("PACKAGES_PATH", std::env::join_paths([edk2, &ours()])?)
+            .env("EDK_TOOLS_PATH", &tools)
+            // The order of a build must not depend on the seed of a run.
+            .env("PYTHONHASHSEED", "1")
+            .env("PYTHON_COMMAND", "/usr/bin/python3")
+            .env("GCC_AARCH64_PREFIX", "aarch64-linux-gnu-")
+            .args(["-q", "-a", "AARCH64", "-t", "GCC", "-n", &jobs])
+            .args(["-p", &format!("{PACKAGE}/{platform}.dsc")])
+            .args(words),
+        &folder().join(format!("edk2-{platform}.log")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flash_that_was_cut_becomes_whole() {
+        assert!(whole_bank(Vec::new()).iter().all(|byte| *byte == 0xff));
+        let store = 0x10_0000;
+        let cut = damaged(vec![1; BANK_SIZE], store);
+        let whole = whole_bank(cut.clone());
+        assert_eq!(whole.len(), BANK_SIZE);
+        assert_eq!(whole[..cut.len()], cut);
+        assert!(whole[cut.len()..].iter().all(|byte| *byte == 0xff));
+        assert_eq!(whole[store - 1], 1);
+        assert_ne!(whole[store..store + 0x1000], [1; 0x1000]);
+    }
+}
