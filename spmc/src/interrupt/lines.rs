@@ -5,7 +5,7 @@
 //! words does not matter. A PE that pends a line of a context that runs elsewhere makes that PE
 //! look again.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::Line;
 
@@ -41,6 +41,10 @@ pub struct Lines {
     /// The context was made to run for them since they became pending: once is enough, whether it
     /// fetched them or not.
     woke: AtomicU64,
+    /// The number of times that a line became pending, modulo 2^32.
+    pended: AtomicU32,
+    /// For each line, what `pended` was when the line became pending.
+    since: [AtomicU32; u64::BITS as usize],
 }
 
 impl Lines {
@@ -52,6 +56,8 @@ impl Lines {
             fiq: AtomicU64::new(0),
             active: AtomicU64::new(0),
             woke: AtomicU64::new(0),
+            pended: AtomicU32::new(0),
+            since: [const { AtomicU32::new(0) }; u64::BITS as usize],
         }
     }
 
@@ -76,6 +82,12 @@ impl Lines {
 
     /// Makes `line` pending.
     pub fn pend(&self, line: Line) {
+        if self.pending.load(Ordering::Acquire) & line.bit() == 0
+            && let Some(since) = self.since.get(line.index())
+        {
+            let now = self.pended.fetch_add(1, Ordering::Relaxed);
+            since.store(now, Ordering::Relaxed);
+        }
         self.pending.fetch_or(line.bit(), Ordering::AcqRel);
         // The order matters: a PE that wakes the context in between must do so for the new
         // interrupt.
@@ -131,9 +143,20 @@ impl Lines {
         }
     }
 
-    /// Fetches the first line that is due: it is pending no more, and active.
+    /// Returns the line of a map that became pending before the others.
+    pub fn oldest(&self, map: u64) -> Option<Line> {
+        let now = self.pended.load(Ordering::Relaxed);
+        let age = |line: &Line| {
+            let since = self.since.get(line.index());
+            since.map_or(0, |since| now.wrapping_sub(since.load(Ordering::Relaxed)))
+        };
+        // Of equals, which two PEs may make, the last one would win.
+        Line::all(map).max_by_key(age)
+    }
+
+    /// Fetches the line that is due for the longest time: it is pending no more, and active.
     pub fn take(&self) -> Option<Line> {
-        let line = Line::first(self.due())?;
+        let line = self.oldest(self.due())?;
         self.clear(line);
         self.active.fetch_or(line.bit(), Ordering::AcqRel);
         Some(line)
@@ -225,6 +248,24 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_fetched_in_the_order_in_which_they_became_pending() {
+        const C: Line = Line(40);
+        let lines = Lines::new();
+        for line in [A, B, C] {
+            lines.enable(line, false);
+        }
+        for order in [[A, B, C], [C, B, A], [B, A, C], [B, C, A]] {
+            let [first, second, third] = order;
+            for line in [first, second, first, third, second] {
+                lines.pend(line);
+            }
+            assert_eq!(lines.oldest(second.bit() | third.bit()), Some(second));
+            let fetched = [lines.take(), lines.take(), lines.take(), lines.take()];
+            assert_eq!(fetched, [Some(first), Some(second), Some(third), None]);
+        }
+    }
+
+    #[test]
     fn a_life_leaves_nothing_to_the_next() {
         let lines = Lines::new();
         lines.begin(A.bit() | B.bit(), B.bit());
@@ -254,15 +295,15 @@ mod tests {
     fn a_line_can_be_pending_again_while_it_is_active() {
         let lines = Lines::new();
         lines.begin(A.bit() | B.bit(), B.bit());
-        lines.pend(B);
         lines.pend(A);
+        lines.pend(B);
         assert_eq!(lines.take(), Some(A));
         lines.pend(A);
         assert!(lines.deactivate(A));
         assert!(!lines.deactivate(A) && !lines.deactivate(B));
         assert_eq!(
             [lines.take(), lines.take(), lines.take()],
-            [Some(A), Some(B), None]
+            [Some(B), Some(A), None]
         );
         assert_eq!(lines.signals(), Signals::default());
     }

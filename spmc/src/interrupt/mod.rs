@@ -64,15 +64,6 @@ impl Line {
         1 << (self.0 & 63)
     }
 
-    /// Returns the first line of a map.
-    pub const fn first(map: u64) -> Option<Self> {
-        if map == 0 {
-            None
-        } else {
-            Some(Self(map.trailing_zeros() as u8))
-        }
-    }
-
     /// Returns the lines of a map.
     pub fn all(map: u64) -> impl Iterator<Item = Self> {
         ones(map).map(|bit| Self(bit as u8))

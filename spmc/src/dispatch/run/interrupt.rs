@@ -389,7 +389,7 @@ impl<H: Hal> Spmc<H> {
         let mut id = None;
         if let Some((lines, _)) = handler.partition.lines(handler.id.index) {
             let calls = lines.calls();
-            let first = Line::first(calls);
+            let first = lines.oldest(calls);
             if handler.frozen.config.exception_level == ExceptionLevel::SEl1 {
                 lines.answer(calls);
             } else if let Some(line) = first {

@@ -1,5 +1,5 @@
-//! SINT: the end of interrupts of which their owners do not say that they are done, and of those
-//! that a partition at S-EL0 knows by `FFA_INTERRUPT` alone.
+//! SINT: how interrupts are handed over, and how they end, for partitions that are made for
+//! Hafnium: those that do not say that they are done, and those at S-EL0.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -155,4 +155,45 @@ fn an_interrupt_is_routed_to_a_pe_by_its_index() {
     }
     assert_eq!(system.nwd().ask(SP1, [1 << 8, 0, 0, 0, 0])[0], u64::MAX);
     assert_eq!(system.machine.gic().target(LINE), 0);
+}
+
+// req: SINT-28
+#[test]
+fn interrupts_are_fetched_in_the_order_in_which_they_became_pending() {
+    let order = [[LINE, OTHER], [OTHER, LINE]];
+    let named: Arc<[AtomicU64; 2]> = Arc::default();
+    let names = Arc::clone(&named);
+    let owner = with_device(PartitionSpec::new("owner"), &[LINE, OTHER], &[]).script(move |sp| {
+        let mut message = sp.msg_wait();
+        loop {
+            message = if message.0[0] == INTERRUPT {
+                let fetched = [sp.call([GET]).0[0], sp.call([GET]).0[0]];
+                assert_eq!(message.0[2], fetched[0]);
+                for (name, id) in names.iter().zip(fetched) {
+                    name.store(id, SeqCst);
+                }
+                sp.msg_wait()
+            } else {
+                // They come while they are disabled, one after the other.
+                for line in order[message.payload()[0] as usize] {
+                    sp.call([ENABLE, line.into(), 0, 0]);
+                    sp.call([RECONFIGURE, line.into(), 2, 1]);
+                    sp.gic(|gic| gic.pulse(line));
+                    sp.poll();
+                }
+                for line in [LINE, OTHER] {
+                    sp.call([ENABLE, line.into(), 1, 0]);
+                }
+                let payload = message.payload();
+                sp.respond(&message, payload)
+            };
+        }
+    });
+    let system = System::boot([owner]);
+    for n in [0, 1, 0] {
+        system.nwd().ask(SP1, [n, 0, 0, 0, 0]);
+        assert_eq!(system.nwd().call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+        let fetched = [0, 1].map(|place| named[place].load(SeqCst) as u32);
+        assert_eq!(fetched, order[n as usize]);
+    }
 }
