@@ -24,6 +24,7 @@ mod interrupts;
 pub mod own_memory;
 pub mod package;
 pub mod partition_manifest;
+mod preemption;
 mod processor;
 mod property;
 mod refusal;

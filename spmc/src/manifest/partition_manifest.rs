@@ -15,6 +15,7 @@ use super::config::{
     PartitionConfig, PowerMessages, SriPolicy, VmMessages,
 };
 use super::error::{Found, Parsed, Report, go_on};
+use super::preemption::Preemption;
 use super::processor;
 use super::property::{Ignored, Property};
 use super::regions::{self, Phandles};
@@ -48,8 +49,7 @@ struct Draft<'a, 'c> {
     execution_state: Option<u32>,
     load_address: Option<u64>,
     mem_size: Option<u64>,
-    ns_interrupts: Option<NsInterruptAction>,
-    managed_exit: bool,
+    preemption: Preemption,
     lifecycle: Lifecycle,
     phandles: Phandles,
     /// The node with the phandles of `rx-buffer` and `tx-buffer`.
@@ -154,8 +154,7 @@ impl<'a, 'c> Draft<'a, 'c> {
             execution_state: None,
             load_address: None,
             mem_size: None,
-            ns_interrupts: None,
-            managed_exit: false,
+            preemption: Preemption::default(),
             lifecycle: Lifecycle::default(),
             phandles: Phandles::default(),
             rx_tx: None,
@@ -210,17 +209,11 @@ impl<'a, 'c> Draft<'a, 'c> {
             "gp-register-num" => {
                 self.config.boot_register = Some(property.u32_up_to(3, "0 to 3")? as u8);
             }
-            "managed-exit" => self.managed_exit = property.flag()?,
             "managed-exit-virq" => {
                 self.config.managed_exit_virq = property.flag()?;
             }
-            "ns-interrupts-action" => {
-                self.ns_interrupts = Some(match property.u32()? {
-                    0 => NsInterruptAction::Queued,
-                    1 => NsInterruptAction::ManagedExit,
-                    2 => NsInterruptAction::Signaled,
-                    other => return Err(property.error("0 to 2", Found::Number(other.into()))),
-                });
+            "ns-interrupts-action" | "managed-exit" | "run-time-model" => {
+                self.preemption.set(property)?;
             }
             "other-s-interrupts-action" => {
                 self.config.queues_other_interrupts = property.u32_up_to(1, "0 or 1")? == 0;
@@ -256,10 +249,6 @@ impl<'a, 'c> Draft<'a, 'c> {
             "time-slice-mem" => {
                 property.flag()?;
                 self.ignored.note("time-slice-mem");
-            }
-            "run-time-model" => {
-                property.u32()?;
-                self.ignored.note("run-time-model");
             }
             "stream-endpoint-ids" => {
                 for id in property.list(STREAM_ENDPOINTS)? {
@@ -388,7 +377,9 @@ impl<'a, 'c> Draft<'a, 'c> {
                 Found::Number(entry_point),
             );
         }
-        self.set_ns_interrupts(root);
+        let queues_others = self.config.queues_other_interrupts;
+        let preemption = &self.preemption;
+        self.config.ns_interrupts = preemption.check(root, self.exception_level, queues_others);
         self.check_lifecycle(root, vcpu_count);
         if vcpu_count == 1 {
             // A migratable context gets no messages about PEs that go on or off.
@@ -454,31 +445,6 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
     }
 
-    fn set_ns_interrupts(&mut self, root: &Node) {
-        let action = match self.ns_interrupts {
-            _ if self.managed_exit => NsInterruptAction::ManagedExit,
-            Some(action) => action,
-            None => NsInterruptAction::Signaled,
-        };
-        if action == NsInterruptAction::ManagedExit
-            && self.exception_level == Some(ExceptionLevel::SEl0)
-        {
-            root.error(
-                "ns-interrupts-action",
-                "0 or 2 for an S-EL0 partition",
-                Found::Count(1),
-            );
-        }
-        if self.config.queues_other_interrupts && action != NsInterruptAction::Queued {
-            root.error(
-                "other-s-interrupts-action",
-                "1, as ns-interrupts-action is not 0",
-                Found::Count(0),
-            );
-        }
-        self.config.ns_interrupts = action;
-    }
-
     fn check_lifecycle(&self, root: &Node, vcpu_count: u16) {
         let Lifecycle {
             abort_action,
@@ -528,6 +494,9 @@ impl<'a, 'c> Draft<'a, 'c> {
         let vcpu_count = self.contexts.unwrap_or(0);
         for property in &self.ignored.0 {
             log::warn!("{name}: {property}: accepted without effect, not supported yet");
+        }
+        if self.preemption.overrules_model() {
+            log::warn!("{name}: run-time-model: overruled by the action on Non-secure interrupts");
         }
         if let Some(address) = self.load_address
             && Pa::new(address) != entry.memory.base()

@@ -27,10 +27,12 @@ pub(super) enum Format {
 /// The parts of a manifest that are about services, while they are read.
 #[derive(Default)]
 pub(super) struct Services {
-    /// All UUIDs, of the root or of the `services` node.
+    /// The UUIDs of the root.
     uuids: Vec<Uuid>,
     /// `messaging-method` of the root: one for all UUIDs, or one for each.
     methods: Vec<Messaging>,
+    /// The UUIDs of children of the `services` node.
+    listed: Vec<Uuid>,
     /// Children of the `services` node.
     nodes: Vec<Service>,
 }
@@ -39,7 +41,9 @@ impl Services {
     /// Reads `uuid` of the root.
     pub fn set_uuids(&mut self, property: &Property) -> Parsed<()> {
         for words in property.cells("UUIDs of four cells each")? {
-            self.add_uuid(Uuid::from_words(words), property)?;
+            let uuid = Uuid::from_words(words);
+            new_uuid(uuid, &self.uuids, property)?;
+            self.uuids.push(uuid);
         }
         Ok(())
     }
@@ -86,17 +90,9 @@ impl Services {
 
     fn service_uuid(&mut self, property: &Property) -> Parsed<Uuid> {
         let uuid = uuid(property)?;
-        self.add_uuid(uuid, property)?;
+        new_uuid(uuid, &self.listed, property)?;
+        self.listed.push(uuid);
         Ok(uuid)
-    }
-
-    fn add_uuid(&mut self, uuid: Uuid, property: &Property) -> Parsed<()> {
-        not_nil(uuid, property)?;
-        if self.uuids.contains(&uuid) {
-            return Err(property.error("each UUID once", Found::text(b"one twice")));
-        }
-        self.uuids.push(uuid);
-        Ok(())
     }
 
     /// Returns the services of a manifest of that format.
@@ -113,6 +109,7 @@ impl Services {
             }
             Format::V1_1 => self.nodes.clone(),
         };
+        self.check_other_form(root, format, &services)?;
         let used = services
             .iter()
             .fold(Messaging::empty(), |used, service| used | service.messaging);
@@ -125,6 +122,19 @@ impl Services {
             ));
         }
         Ok(services)
+    }
+
+    /// Checks that the form that does not count has no service of its own, which nobody would find.
+    fn check_other_form(&self, root: &Node, format: Format, services: &[Service]) -> Parsed<()> {
+        let (others, property, expected) = match format {
+            Format::V1_0 => (&self.listed, "services", "no others than uuid has"),
+            Format::V1_1 => (&self.uuids, "uuid", "no others than services have"),
+        };
+        let counts = |uuid: &Uuid| services.iter().any(|service| service.uuid == *uuid);
+        if others.iter().all(counts) {
+            return Ok(());
+        }
+        Err(root.error(property, expected, Found::text(b"another")))
     }
 
     /// Returns the UUIDs of the root with their messaging methods.
@@ -164,6 +174,15 @@ pub(super) fn uuid(property: &Property) -> Parsed<Uuid> {
     let uuid = uuid.ok_or_else(|| property.error(expected, Found::text(property.value)))?;
     not_nil(uuid, property)?;
     Ok(uuid)
+}
+
+/// Checks a UUID against those that were read before.
+fn new_uuid(uuid: Uuid, earlier: &[Uuid], property: &Property) -> Parsed<()> {
+    not_nil(uuid, property)?;
+    if earlier.contains(&uuid) {
+        return Err(property.error("each UUID once", Found::text(b"one twice")));
+    }
+    Ok(())
 }
 
 fn not_nil(uuid: Uuid, property: &Property) -> Parsed<()> {

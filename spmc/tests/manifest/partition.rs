@@ -264,17 +264,16 @@ fn addresses_may_be_one_cell_or_two() {
 }
 
 /// A property that has no effect yet: its place, its name and its cells.
-const WITHOUT_EFFECT: [(&str, &str, &[u32]); 7] = [
+const WITHOUT_EFFECT: [(&str, &str, &[u32]); 6] = [
     ("", "auxiliary-id", &[0x9000]),
     ("", "time-slice-mem", &[]),
-    ("", "run-time-model", &[1]),
     ("", "stream-endpoint-ids", &[1, 2]),
     ("", "live-activation-support", &[]),
     ("", "live-activation-register", &[5]),
     ("", "live-state-buffer-info", &[1]),
 ];
 
-// req: MAN-06, MAN-18, MAN-20
+// req: MAN-06, MAN-18
 #[test]
 fn a_property_without_effect_costs_one_line_that_names_partition_and_property() {
     for (path, name, cells) in WITHOUT_EFFECT {
@@ -307,6 +306,72 @@ fn managed_exit_is_known_in_both_forms() {
         });
         assert_eq!(config.ns_interrupts, NsInterruptAction::ManagedExit);
         assert_eq!(lines, [""; 0]);
+    }
+}
+
+// req: MAN-20, PMAN-07
+#[test]
+fn the_run_time_model_counts_where_no_action_does() {
+    use NsInterruptAction::{ManagedExit, Queued, Signaled};
+    let overruled = "WARN sp1: run-time-model: overruled by the action on Non-secure interrupts";
+    // The model, and `ns-interrupts-action`, with 3 for `managed-exit`; what counts.
+    for (model, action, counts, is_overruled) in [
+        (Some(0), None, Queued, false),
+        (Some(1), None, Signaled, false),
+        (None, None, Signaled, false),
+        (Some(0), Some(0), Queued, false),
+        (Some(1), Some(0), Queued, true),
+        (Some(0), Some(1), ManagedExit, true),
+        (Some(1), Some(1), ManagedExit, false),
+        (Some(0), Some(2), Signaled, true),
+        (Some(1), Some(2), Signaled, false),
+        (Some(0), Some(3), ManagedExit, true),
+        (Some(1), Some(3), ManagedExit, false),
+    ] {
+        let (config, lines) = changed(|tree| {
+            tree.remove("", "ns-interrupts-action");
+            match action {
+                Some(3) => tree.put("", "managed-exit", &[]),
+                Some(action) => tree.put("", "ns-interrupts-action", &[action]),
+                None => {}
+            }
+            if let Some(model) = model {
+                tree.put("", "run-time-model", &[model]);
+            }
+        });
+        assert_eq!(config.ns_interrupts, counts, "{model:?} {action:?}");
+        let expected: &[&str] = if is_overruled { &[overruled] } else { &[] };
+        assert_eq!(lines, expected, "{model:?} {action:?}");
+    }
+}
+
+// req: PMAN-29
+#[test]
+fn services_may_be_there_in_both_forms() {
+    let words = [0xe078_6148, 0xe311_f8e7, 0x0200_5ebc, 0x1bc5_d5a5];
+    for compatible in ["arm,ffa-manifest-1.0", "arm,ffa-manifest-1.1"] {
+        let (config, lines) = changed(|tree| {
+            tree.put_string("", "compatible", compatible);
+            tree.put("", "uuid", &words);
+            tree.put("", "messaging-method", &[1]);
+            tree.put_string("services", "compatible", "arm,ffa-manifest-services");
+            tree.put_string(
+                "services/one",
+                "uuid",
+                "486178e0-e7f8-11e3-bc5e-0002a5d5c51b",
+            );
+            tree.put("services/one", "messaging-method", &[2]);
+        });
+        assert_eq!(lines, [""; 0]);
+        let [service] = config.services[..] else {
+            panic!("{:?}", config.services);
+        };
+        assert_eq!(service.uuid, Uuid::from_words(words));
+        let counts = match compatible.ends_with('0') {
+            true => Messaging::RECEIVE_DIRECT,
+            false => Messaging::SEND_DIRECT,
+        };
+        assert_eq!(service.messaging, counts);
     }
 }
 

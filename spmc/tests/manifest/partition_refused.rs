@@ -342,6 +342,10 @@ fn faulty_interrupt_policies() {
         "/: ns-interrupts-action: expected 0 to 2, found 0x3",
     );
     refused(
+        |tree| tree.put("", "run-time-model", &[2]),
+        "/: run-time-model: expected 0 or 1, found 0x2",
+    );
+    refused(
         |tree| {
             tree.put("", "ns-interrupts-action", &[2]);
             tree.put("", "other-s-interrupts-action", &[0]);
@@ -452,5 +456,26 @@ fn a_boot_register_beyond_x3() {
     refused(
         |tree| tree.put("", "gp-register-num", &[4]),
         "/: gp-register-num: expected 0 to 3, found 0x4",
+    );
+}
+
+// req: PMAN-29
+#[test]
+fn a_service_that_only_the_form_of_the_other_format_has() {
+    let with_services = |tree: &mut Node| {
+        tree.put_string("services", "compatible", "arm,ffa-manifest-services");
+        tree.put("services/one", "uuid", &[5, 6, 7, 8]);
+        tree.put("services/one", "messaging-method", &[1]);
+    };
+    refused(
+        with_services,
+        "/: services: expected no others than uuid has, found \"another\"",
+    );
+    refused(
+        |tree| {
+            tree.put_string("", "compatible", "arm,ffa-manifest-1.1");
+            with_services(tree);
+        },
+        "/: uuid: expected no others than services have, found \"another\"",
     );
 }

@@ -1,6 +1,8 @@
 //! One test for each kind of fault in manifests, by themselves and together: the place, the reader
 //! that complains, and the message.
 
+use std::path::Path;
+
 use crate::support::{Case, run};
 
 #[test]
@@ -10,6 +12,18 @@ fn a_good_layout_has_none() {
     assert_eq!(case.judge(&["sp_layout.json"]), (0, vec![]));
     let output = run(&["."], &case.dir);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "good\n");
+}
+
+// Manifests in the forms of the field: what the SPMC takes, the program calls good.
+#[test]
+fn manifests_of_the_field() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/host/corpus/manifests");
+    for file in ["cactus-1.3.dts", "ivy-1.3.dts", "lifecycle-1.3.dts"] {
+        let output = run(&[file], &corpus);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{file}: {text}");
+        assert!(!text.contains("error"), "{file}: {text}");
+    }
 }
 
 // The SPMC manifest.

@@ -17,6 +17,7 @@ mod direct2;
 mod discovery;
 mod el3_calls;
 mod features;
+mod field_manifests;
 mod former_lives;
 mod fragments;
 mod general;
