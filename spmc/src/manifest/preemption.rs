@@ -1,4 +1,4 @@
-//! What Non-secure interrupts do to a partition. Three properties say so, each of which replaced an
+//! The effect of Non-secure interrupts on a partition. Three properties say so, each of which replaced an
 //! older one: `run-time-model` (FF-A v1.0 table 3.1), `managed-exit`, and `ns-interrupts-action`.
 
 use super::config::{ExceptionLevel, NsInterruptAction};
