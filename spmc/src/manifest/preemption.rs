@@ -1,5 +1,6 @@
-//! The effect of Non-secure interrupts on a partition. Three properties say so, each of which replaced an
-//! older one: `run-time-model` (FF-A v1.0 table 3.1), `managed-exit`, and `ns-interrupts-action`.
+//! The effect of Non-secure interrupts on a partition. Three properties say so, each of which
+//! replaced an older one: `run-time-model` (FF-A v1.0 table 3.1), `managed-exit`, and
+//! `ns-interrupts-action`.
 
 use super::config::{ExceptionLevel, NsInterruptAction};
 use super::error::{Found, Parsed};
