@@ -32,6 +32,12 @@ void __wrap_cm_el2_sysregs_context_restore(uint32_t security_state)
 	/* CNTHPS_CVAL_EL2, CNTHPS_CTL_EL2: as above; the interrupt is disabled. */
 	__asm__ volatile("msr S3_4_C14_C5_2, %0" : : "r"(0ULL));
 	__asm__ volatile("msr S3_4_C14_C5_1, %0" : : "r"(1ULL));
+	/* Registers that EL3 keeps in some builds only, and on which nothing may depend: TTBR1_EL2,
+	 * CONTEXTIDR_EL2, VDISR_EL2 and VSESR_EL2. */
+	__asm__ volatile("msr S3_4_C2_C0_1, %0" : : "r"(0x5a5a00005a5a0000ULL));
+	__asm__ volatile("msr S3_4_C13_C0_1, %0" : : "r"(0x5a5a5a5aULL));
+	__asm__ volatile("msr S3_4_C12_C1_1, %0" : : "r"(0x80000000ULL));
+	__asm__ volatile("msr S3_4_C5_C2_3, %0" : : "r"(0x1ffffffULL));
 	/* ICC_CTLR_EL1, the Secure copy: EOImode is 0. */
 	__asm__ volatile("msr S3_0_C12_C12_4, %0" : : "r"(0ULL));
 	isb();
