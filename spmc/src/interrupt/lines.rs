@@ -144,7 +144,19 @@ impl Lines {
     }
 
     /// Returns the line of a map that became pending before the others.
+    #[inline]
     pub fn oldest(&self, map: u64) -> Option<Line> {
+        let is_several = map & map.wrapping_sub(1) != 0;
+        if is_several {
+            self.oldest_of_several(map)
+        } else {
+            Line::all(map).next()
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn oldest_of_several(&self, map: u64) -> Option<Line> {
         let now = self.pended.load(Ordering::Relaxed);
         let age = |line: &Line| {
             let since = self.since.get(line.index());
