@@ -18,7 +18,7 @@ use spmc::vector_length::VectorLength;
 use crate::after_boot::pause;
 use crate::ffa::{ERROR, NOT_SUPPORTED, PARTITION_INFO_GET_REGS, SUCCESS_64, VERSION};
 use crate::guest::{Guest, Pending, Resume};
-use crate::machine::{Loaded, Machine, SPMC_IMAGE, current_pe};
+use crate::machine::{Loaded, Machine, current_pe};
 use crate::schedule;
 
 /// The saved state of a vCPU: its registers, and the number of its [`Guest`].
@@ -92,7 +92,7 @@ impl FakeHal {
         let tables = self.0.table_memory();
         let touches = |own: &Range<u64>| from < own.end && own.start < from.saturating_add(bytes);
         assert!(
-            world == World::NonSecure || !(touches(&SPMC_IMAGE) || touches(&tables)),
+            world == World::NonSecure || !(touches(&self.0.image) || touches(&tables)),
             "the engine touches its own memory as foreign memory: {from:#x}"
         );
     }
@@ -231,8 +231,9 @@ impl Hal for FakeHal {
 
     fn configure_interrupt(&self, interrupt: &DeviceInterrupt) -> bool {
         let _pause = pause();
-        let target = interrupt.target.unwrap_or(self.affinity());
-        self.0.gic().configure(interrupt.id, pe_at(target))
+        let target = interrupt.target.and_then(|target| self.0.pe_with(target));
+        let target = target.unwrap_or(current_pe());
+        self.0.gic().configure(interrupt.id, target)
     }
 
     fn enable_interrupt(&self, id: u32, enable: bool) {
@@ -253,7 +254,8 @@ impl Hal for FakeHal {
     fn move_interrupt(&self, id: u32, from: u64, to: u64) -> bool {
         let _pause = pause();
         self.0.step();
-        self.0.gic().move_from(id, pe_at(from), pe_at(to))
+        let [from, to] = [from, to].map(|affinity| self.0.pe_with(affinity).expect("a PE"));
+        self.0.gic().move_from(id, from, to)
     }
 
     fn now(&self) -> u64 {
@@ -427,18 +429,13 @@ impl Hal for FakeHal {
     }
 
     fn affinity(&self) -> u64 {
-        affinity_of(current_pe())
+        self.0.affinity(current_pe())
     }
 }
 
 /// Returns the affinity of a PE. It is not the index, as on boards where threads come first.
 pub fn affinity_of(pe: usize) -> u64 {
     (pe as u64) << 8
-}
-
-/// Returns the PE with that affinity.
-fn pe_at(affinity: u64) -> usize {
-    (affinity >> 8) as usize
 }
 
 /// Returns the SPMD's answer to a query for logical partitions with that UUID, or for all of them.

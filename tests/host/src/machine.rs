@@ -18,7 +18,7 @@ use spmc::hal::{
 use crate::ffa::V1_2;
 use crate::gic::Gic;
 use crate::guest::Guest;
-use crate::hal::FakeHal;
+use crate::hal::{FakeHal, affinity_of};
 use crate::memory::Memory;
 use crate::schedule::{self, Random};
 use crate::smmu::{DmaFault, Smmu};
@@ -29,10 +29,12 @@ pub const MIN_PES: usize = 8;
 
 /// All memory of the SPMC itself, which must not be accessed through [`spmc::hal::Hal`].
 pub const SPMC_IMAGE: Range<u64> = 0x0e10_0000..0x0e30_0000;
+/// The offset of the translation tables in that memory.
+const TABLES: u64 = 0x8_0000;
 /// Bytes of it for the SVE registers of partitions: those of four contexts with 512 bits.
 pub const VECTOR_MEMORY: u64 = 4 * 2192;
 /// The address of the translation tables.
-pub const TABLES_BASE: u64 = 0x0e18_0000;
+pub const TABLES_BASE: u64 = SPMC_IMAGE.start + TABLES;
 /// Secure memory that may be given to partitions.
 pub const SECURE_RAM: Range<u64> = 0x0e30_0000..0x0f00_0000;
 /// Secure memory for the partitions for which there is no room there.
@@ -158,8 +160,37 @@ impl Journal {
     }
 }
 
+/// The places of things in a machine.
+#[derive(Clone)]
+pub struct Site {
+    /// All memory of the SPMC itself.
+    pub image: Range<u64>,
+    /// The affinity of each PE.
+    pub affinities: Vec<u64>,
+    /// Memory.
+    pub memory: Vec<(World, Range<u64>)>,
+}
+
+impl Site {
+    /// The places on most machines, with that many PEs.
+    fn usual(pes: usize) -> Self {
+        Self {
+            image: SPMC_IMAGE,
+            affinities: (0..pes).map(affinity_of).collect(),
+            memory: vec![
+                (World::Secure, SECURE_RAM),
+                (World::Secure, MORE_SECURE_RAM),
+                (World::NonSecure, NORMAL_RAM),
+            ],
+        }
+    }
+}
+
 /// The hardware.
 pub struct Machine {
+    /// All memory of the SPMC itself, except tables that a manifest gives memory for.
+    pub image: Range<u64>,
+    affinities: Vec<u64>,
     pub(crate) memory: Mutex<Memory>,
     tables: (Box<[Table]>, TablePlaces),
     /// All tables, if a manifest has given memory for more, and the place of that memory.
@@ -206,16 +237,25 @@ fn empty_tables(count: usize) -> Box<[Table]> {
 impl Machine {
     /// Makes a machine with that many PEs and translation tables. `seed` determines what TLBs keep.
     pub fn new(this: Weak<Self>, pes: usize, tables: usize, seed: u64) -> Self {
+        Self::at(this, Site::usual(pes), tables, seed)
+    }
+
+    /// Makes a machine whose parts are elsewhere.
+    pub fn at(this: Weak<Self>, site: Site, tables: usize, seed: u64) -> Self {
         let mut memory = Memory::default();
-        memory.declare(World::Secure, SECURE_RAM);
-        memory.declare(World::Secure, MORE_SECURE_RAM);
-        memory.declare(World::NonSecure, NORMAL_RAM);
+        for (world, range) in site.memory {
+            memory.declare(world, range);
+        }
+        let pes = site.affinities.len();
+        let first = Pa::new(site.image.start + TABLES);
         Self {
+            image: site.image,
+            affinities: site.affinities,
             memory: Mutex::new(memory),
             tables: (
                 empty_tables(tables),
                 TablePlaces {
-                    first: Pa::new(TABLES_BASE),
+                    first,
                     count: tables,
                     more: Pa::new(0),
                 },
@@ -343,6 +383,16 @@ impl Machine {
 
     pub(crate) fn pe(&self, pe: usize) -> std::sync::MutexGuard<'_, PeState> {
         self.pes[pe].lock().unwrap()
+    }
+
+    /// Returns the affinity of a PE.
+    pub(crate) fn affinity(&self, pe: usize) -> u64 {
+        self.affinities[pe]
+    }
+
+    /// Returns the PE with that affinity.
+    pub(crate) fn pe_with(&self, affinity: u64) -> Option<usize> {
+        self.affinities.iter().position(|own| *own == affinity)
     }
 
     /// Returns the number of PEs.

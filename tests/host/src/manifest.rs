@@ -97,6 +97,8 @@ pub struct PartitionSpec {
     pub id: Option<u16>,
     /// A package that replaces the generated one.
     pub package: Option<Vec<u8>>,
+    /// The address of the partition, if it is not the one of its place.
+    pub base: Option<u64>,
 }
 
 impl PartitionSpec {
@@ -136,6 +138,7 @@ impl PartitionSpec {
             held: None,
             id: None,
             package: None,
+            base: None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::ffa::{self, Layout, Regs, Transaction, V1_0, V1_2};
 use crate::go_between;
 use crate::guest::Program;
 use crate::hal::FakeHal;
-use crate::machine::{Machine, SPMC_IMAGE, VECTOR_MEMORY, on_pe};
+use crate::machine::{Machine, Site, VECTOR_MEMORY, on_pe};
 use crate::manifest::{self, PARTITION_SIZE, PartitionSpec, partition_base};
 use crate::restless;
 use crate::schedule::{Plan, Schedule, Trace};
@@ -49,6 +49,7 @@ pub struct Builder {
     settings: Vec<(&'static str, Vec<u32>)>,
     spmd: u64,
     prepare: Option<Prepare>,
+    site: Option<Site>,
 }
 
 impl Builder {
@@ -128,6 +129,12 @@ impl Builder {
         self
     }
 
+    /// Puts the machine elsewhere. Packages and the SPMC manifest must name places there.
+    pub fn site(mut self, site: Site) -> Self {
+        self.site = Some(site);
+        self
+    }
+
     /// Changes the hardware before the engine boots.
     pub fn prepare(mut self, prepare: impl FnOnce(&Machine) + 'static) -> Self {
         self.prepare = Some(Box::new(prepare));
@@ -141,13 +148,16 @@ impl Builder {
             self.partitions.push(partition);
             0x8000 + self.partitions.len() as u16
         });
-        let pes = self.pes.max(MIN_PES);
-        let machine =
-            Arc::new_cyclic(|this| Machine::new(this.clone(), pes, self.tables, self.seed));
+        let site = self.site.take();
+        let machine = Arc::new_cyclic(|this| match site {
+            None => Machine::new(this.clone(), self.pes.max(MIN_PES), self.tables, self.seed),
+            Some(site) => Machine::at(this.clone(), site, self.tables, self.seed),
+        });
+        let pes = machine.pes();
         *machine.smmu.lock().unwrap() = Smmu::new(&self.streams);
         machine.spmd_version.store(self.spmd, Ordering::Relaxed);
         for (index, partition) in self.partitions.iter().enumerate() {
-            let base = partition_base(index);
+            let base = partition.base.unwrap_or_else(|| partition_base(index));
             machine
                 .memory()
                 .write(World::Secure, base, &partition.package())
@@ -179,8 +189,8 @@ impl Builder {
                 &self.settings,
             )
         });
-        let image_pages = (SPMC_IMAGE.end - SPMC_IMAGE.start) / 4096;
-        let image = PageRange::new(Pa::new(SPMC_IMAGE.start), image_pages).expect("the image");
+        let image_pages = (machine.image.end - machine.image.start) / 4096;
+        let image = PageRange::new(Pa::new(machine.image.start), image_pages).expect("the image");
         let bits = machine.address_bits.load(Ordering::Relaxed);
         let mut manifest = spmc::manifest::system(&dtb, bits, &mut Board::default());
         if let Ok(manifest) = &mut manifest {
@@ -243,6 +253,7 @@ impl System {
             settings: Vec::new(),
             spmd: V1_2,
             prepare: None,
+            site: None,
         }
     }
 
