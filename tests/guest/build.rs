@@ -28,6 +28,7 @@ const PARTITIONS: &[(&str, u64)] = &[
     ("sp7", 6),
     ("sp8", 7),
     ("sp_clock", 2),
+    ("sp_fire", 2),
     ("sp_disk_direct", 0),
     ("sp_disk_indirect", 1),
     ("sp_odp", 0),

@@ -76,6 +76,9 @@ pub enum Command {
         /// Leave a shell on the terminal in place of the checks
         #[arg(long, conflicts_with = "file")]
         interactive: bool,
+        /// Put a hostile partition beside the others, which attacks, dies and starts anew
+        #[arg(long)]
+        fire: bool,
         #[command(flatten)]
         trace: trace::Options,
     },

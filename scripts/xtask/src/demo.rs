@@ -5,6 +5,7 @@
 //! ([`fetch`]); none of it is in this repository.
 
 mod fetch;
+mod fire;
 mod initramfs;
 mod linux;
 mod optee;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use self::fire::Fire;
 use self::linux::Linux;
 use self::stmm::{Bank, Round, State};
 use crate::image::{Components, assemble, assemble_with};
@@ -48,6 +50,24 @@ pub struct Demo {
     expect: &'static [&'static str],
     /// Errors and warnings in Linux's log whose cause is not the SPMC, in addition to [`KNOWN`].
     known: &'static [&'static str],
+    /// The differences of a boot beside a hostile partition, if there is one.
+    fire: Option<Fire>,
+}
+
+/// The variants of a demo.
+#[derive(Default)]
+pub struct Variant {
+    /// Set if a hostile partition is beside the others.
+    pub has_fire: bool,
+    /// The choice of calls that are shown.
+    pub trace: trace::Options,
+}
+
+/// The differences of one boot.
+#[derive(Clone, Copy, Default)]
+struct Case<'a> {
+    round: Option<&'a Round>,
+    fire: Option<&'a Fire>,
 }
 
 /// Selects the software of the Normal world.
@@ -113,6 +133,18 @@ pub const DEMOS: &[Demo] = &[
             "demo: end",
         ],
         known: &[],
+        fire: Some(Fire {
+            layout: "systems/fire",
+            words: "HOTPLUG=60",
+            smp: &[4],
+            expect: &[
+                "demo: partition arm_ffa:8001:b4b5671e-4a90-4fe1-b81f-fb13dae1dacb",
+                "demo: partition arm_ffa:8002:d1582309-f023-47b9-827c-4464f5578fc8",
+                "demo: 60 rounds of hotplug",
+                "demo: end",
+            ],
+            known: &["__do_sched_recv_cb: Invalid partition ID"],
+        }),
     },
     Demo {
         name: "linux-16",
@@ -135,6 +167,7 @@ pub const DEMOS: &[Demo] = &[
             "demo: end",
         ],
         known: &[],
+        fire: None,
     },
     Demo {
         name: "rust-sp",
@@ -144,6 +177,7 @@ pub const DEMOS: &[Demo] = &[
         smp: &[1, 4],
         expect: &["is ready, with a new key", "# rate signature of 64 bytes"],
         known: &[],
+        fire: None,
     },
     Demo {
         name: "u-boot",
@@ -157,6 +191,20 @@ pub const DEMOS: &[Demo] = &[
         smp: &[1],
         expect: &["device arm_ffa", "Partition: id = 8001", "SP response"],
         known: &[],
+        fire: Some(Fire {
+            layout: "systems/fire",
+            words: "for n in 1 2 3 4 5 6 7 8; do armffa devlist; \
+                armffa getpart 1e67b5b4-904a-e14f-1fb8-cbdae1da13fb || echo demo: failed: getpart; \
+                armffa ping 0x8001 || echo demo: failed: ping; sleep 1; done; echo demo: end",
+            smp: &[1],
+            expect: &[
+                "device arm_ffa",
+                "Partition: id = 8001",
+                "SP response",
+                "demo: end",
+            ],
+            known: &[],
+        }),
     },
     Demo {
         name: "u-boot-linux",
@@ -175,6 +223,7 @@ pub const DEMOS: &[Demo] = &[
             "demo: end",
         ],
         known: &[],
+        fire: None,
     },
     Demo {
         name: "stmm",
@@ -184,6 +233,7 @@ pub const DEMOS: &[Demo] = &[
         smp: &[1, 2, 4],
         expect: UEFI_BOOTS,
         known: &[],
+        fire: None,
     },
     Demo {
         name: "stmm-secure-flash",
@@ -193,6 +243,7 @@ pub const DEMOS: &[Demo] = &[
         smp: &[1],
         expect: UEFI_BOOTS,
         known: &[],
+        fire: None,
     },
     Demo {
         name: "optee-and-partitions",
@@ -215,6 +266,7 @@ pub const DEMOS: &[Demo] = &[
             "demo: end",
         ],
         known: &[],
+        fire: None,
     },
     Demo {
         name: "optee-16",
@@ -234,6 +286,7 @@ pub const DEMOS: &[Demo] = &[
             "demo: end",
         ],
         known: &[],
+        fire: None,
     },
     Demo {
         name: "pkvm",
@@ -253,6 +306,9 @@ pub const DEMOS: &[Demo] = &[
             "demo: end",
         ],
         known: &["optee: Failed to initialize async notifications: -95"],
+        fire: Some(Fire::optee(
+            "kvm-arm.mode=protected HOTPLUG_BESIDE=1 XTEST=\"-l 0 -t regression 1004\"",
+        )),
     },
     Demo {
         name: "xen",
@@ -277,6 +333,7 @@ pub const DEMOS: &[Demo] = &[
             "Grant table initialized",
             "Failed to add - passthrough or MSI/MSI-X might fail!",
         ],
+        fire: None,
     },
     Demo {
         name: "optee",
@@ -290,6 +347,9 @@ pub const DEMOS: &[Demo] = &[
         smp: &[2],
         expect: XTEST_PASSES,
         known: &[],
+        fire: Some(Fire::optee(
+            "HOTPLUG_BESIDE=1 XTEST=\"-l 0 -t regression _1004 _1013\"",
+        )),
     },
 ];
 
@@ -311,25 +371,40 @@ const XTEST_PASSES: &[&str] = &[
 ];
 
 /// Runs a demo and checks it, or starts it with the console on the terminal.
-pub fn demo(name: &str, interactive: bool, trace: &trace::Options) -> Result<ExitCode> {
+pub fn demo(name: &str, interactive: bool, variant: &Variant) -> Result<ExitCode> {
     let demo = DEMOS.iter().find(|demo| demo.name == name);
     let demo = demo.with_context(|| format!("there is no demo `{name}`"))?;
     if interactive {
-        demo.attach()?;
+        demo.attach(variant)?;
     } else {
-        demo.run(trace)?;
+        demo.run(variant)?;
         println!("{}: everything is as it should be.", demo.name);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Demo {
+    /// Returns whether the demo can be run beside a hostile partition.
+    pub fn has_fire(&self) -> bool {
+        self.fire.is_some()
+    }
+
+    /// Returns the conditions of a hostile partition, if there is to be one.
+    fn fire(&self, variant: &Variant) -> Result<Option<&Fire>> {
+        if !variant.has_fire {
+            return Ok(None);
+        }
+        let none = || format!("{} has no hostile partition", self.name);
+        self.fire.as_ref().with_context(none).map(Some)
+    }
+
     /// Boots the demo with each number of PEs and checks the output.
-    pub fn run(&self, trace: &trace::Options) -> Result<()> {
+    pub fn run(&self, variant: &Variant) -> Result<()> {
+        let fire = self.fire(variant)?;
         let components = Components::build()?;
-        for &smp in self.smp {
+        for &smp in fire.map_or(self.smp, |fire| fire.smp) {
             for round in self.rounds() {
-                self.boot(&components, smp, round, trace)?;
+                self.boot(&components, smp, Case { round, fire }, &variant.trace)?;
             }
         }
         Ok(())
@@ -347,15 +422,19 @@ impl Demo {
         &self,
         components: &Components,
         smp: u32,
-        round: Option<&Round>,
+        case: Case,
         trace: &trace::Options,
     ) -> Result<()> {
-        let (mut machine, flash) = self.prepare(components, smp, round, false)?;
+        let (mut machine, flash) = self.prepare(components, smp, case, false)?;
         let mut which = format!("smp{smp}");
         let mut with = String::new();
-        if let Some(round) = round {
+        if let Some(round) = case.round {
             which = format!("{which}-{}", round.name);
             with = format!(", flash {}", round.name);
+        }
+        if case.fire.is_some() {
+            which = format!("fire-{which}");
+            with += ", under fire";
         }
         let recording = trace.record(&mut machine, &flash, Some(&which))?;
         machine.view = View::Nothing.or_everything();
@@ -365,8 +444,7 @@ impl Demo {
         if let Some(recording) = recording {
             recording.show()?;
         }
-        let further = round.map_or(&[][..], |round| round.expect);
-        let verdict = self.check(smp, further, &boot);
+        let verdict = self.check(smp, case, &boot);
         if verdict.is_err() && machine.view == View::Nothing {
             boot.print(&machine);
         }
@@ -380,10 +458,12 @@ impl Demo {
         Ok(())
     }
 
-    fn attach(&self) -> Result<()> {
+    fn attach(&self, variant: &Variant) -> Result<()> {
+        let fire = self.fire(variant)?;
         let smp = self.smp.iter().copied().max().unwrap_or(1);
         let kept = stmm::ROUNDS.iter().find(|round| round.state == State::Kept);
-        let (machine, flash) = self.prepare(&Components::build()?, smp, kept, true)?;
+        let case = Case { round: kept, fire };
+        let (machine, flash) = self.prepare(&Components::build()?, smp, case, true)?;
         let uart1 = target().join(format!("logs/demo-{}-uart1.log", self.name));
         std::fs::create_dir_all(target().join("logs"))?;
         eprintln!(
@@ -397,7 +477,7 @@ impl Demo {
         &self,
         components: &Components,
         smp: u32,
-        round: Option<&Round>,
+        Case { round, fire }: Case,
         interactive: bool,
     ) -> Result<(Machine, PathBuf)> {
         setup_for_systems()?;
@@ -419,6 +499,7 @@ impl Demo {
                     optee::install(&optee::build()?, &mut linux.initramfs)?;
                 }
                 let loaded = linux.load(&mut machine, &dir)?;
+                let command_line = fire.map_or(*command_line, |fire| fire.words);
                 let command_line = format!("{command_line}{shell}");
                 match from {
                     From::Firmware => {
@@ -439,6 +520,7 @@ impl Demo {
                 }
             }
             System::UBoot(commands) => {
+                let commands = fire.map_or(*commands, |fire| fire.words);
                 let end = if interactive { "" } else { "; poweroff" };
                 u_boot::load(&mut machine, &dir, &format!("{commands}{end}"))?;
                 u_boot::build()?
@@ -456,7 +538,7 @@ impl Demo {
                 stmm::build(*bank)?
             }
         };
-        let layout = Layout::find(self.layout)?;
+        let layout = Layout::find(fire.map_or(self.layout, |fire| fire.layout))?;
         let flash = assemble_with(components, &layout, None, bl33)?;
         if let (System::Uefi(bank), Some(round)) = (&self.system, round) {
             stmm::insert(&mut machine, &dir, *bank, round.state, &flash)?;
@@ -464,17 +546,23 @@ impl Demo {
         Ok((machine, flash))
     }
 
-    /// Returns whether a boot with this number of PEs showed all expected texts, and further ones,
-    /// and no forbidden one, and ended.
-    fn check(&self, smp: u32, further: &[&str], boot: &Boot) -> Result<()> {
+    /// Returns whether a boot with this number of PEs showed all expected texts, those of the case
+    /// among them, and no forbidden one, and ended.
+    fn check(&self, smp: u32, Case { round, fire }: Case, boot: &Boot) -> Result<()> {
         let shown = |text: &str| boot.log.iter().any(|line| line.text.contains(text));
-        let known: Vec<&str> = [KNOWN, self.known].concat();
+        let more = fire.map_or(&[][..], |fire| fire.known);
+        let known: Vec<&str> = [KNOWN, self.known, more].concat();
         let is_known = |line: &str| known.iter().any(|text| line.contains(text));
         for line in boot.log.iter().filter(|line| !is_known(&line.text)) {
             let text = FORBID.iter().find(|text| line.text.contains(*text));
             ensure!(text.is_none(), "a console shows `{}`", line.text);
         }
-        for text in self.expect.iter().chain(further) {
+        if let Some(fire) = fire {
+            fire.check(boot)?;
+        }
+        let further = round.map_or(&[][..], |round| round.expect);
+        let expect = fire.map_or(self.expect, |fire| fire.expect);
+        for text in expect.iter().chain(further) {
             ensure!(shown(text), "no console shows `{text}`");
         }
         if let System::Linux { .. } | System::Uefi(_) = self.system {
@@ -506,15 +594,17 @@ mod tests {
         smp: &[2],
         expect: &["Driver version"],
         known: &["demo: error in the log: theirs"],
+        fire: None,
     };
 
     #[test]
     fn a_demo_shows_all_that_it_must_and_ends() {
         const GOOD: &[&str] = &["Driver version 1.2", "demo: 2 PEs", "demo: end"];
-        let error = |boot: Boot| DEMO.check(2, &[], &boot).unwrap_err().to_string();
-        assert!(DEMO.check(2, &[], &Boot::of(GOOD, Some(0))).is_ok());
+        let case = Case::default();
+        let error = |boot: Boot| DEMO.check(2, case, &boot).unwrap_err().to_string();
+        assert!(DEMO.check(2, case, &Boot::of(GOOD, Some(0))).is_ok());
         let known = [GOOD, DEMO.known].concat();
-        assert!(DEMO.check(2, &[], &Boot::of(&known, Some(0))).is_ok());
+        assert!(DEMO.check(2, case, &Boot::of(&known, Some(0))).is_ok());
 
         assert!(error(Boot::of(GOOD, None)).contains("given up"));
         assert!(error(Boot::of(GOOD, Some(1))).contains("QEMU failed"));

@@ -67,6 +67,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::board::BOARDS;
 use crate::command_line::{Command, CommandLine, Image, Manifest, Run};
+use crate::demo::Variant;
 use crate::image::ImageOptions;
 use crate::qemu::{Machine, Purpose};
 
@@ -114,8 +115,15 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Demo {
             system,
             interactive,
+            fire,
             trace,
-        } => return demo::demo(&system, interactive, &trace),
+        } => {
+            let variant = Variant {
+                has_fire: fire,
+                trace,
+            };
+            return demo::demo(&system, interactive, &variant);
+        }
         Command::Bench => return bench::bench(),
         Command::Manifest(Manifest::Check { words }) => return manifest::check(&words),
         Command::Fuzz {

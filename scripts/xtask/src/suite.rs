@@ -19,7 +19,7 @@ use crate::board::{BOARDS, Board};
 use crate::book::book;
 use crate::build::{BARE_METAL, TARGET, cargo_command};
 use crate::conformance::conformance;
-use crate::demo;
+use crate::demo::{self, Variant};
 use crate::fuzz;
 use crate::image::{Components, assemble};
 use crate::junit::{self, Case};
@@ -91,9 +91,16 @@ pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode>
     }
     if systems {
         for demo in demo::DEMOS {
-            tally.check(&format!("demo {}", demo.name), || {
-                demo.run(&trace::Options::default())
-            });
+            let what = format!("demo {}", demo.name);
+            tally.check(&what, || demo.run(&Variant::default()));
+        }
+        let fire = Variant {
+            has_fire: true,
+            ..Variant::default()
+        };
+        for demo in demo::DEMOS.iter().filter(|demo| demo.has_fire()) {
+            let what = format!("demo {} under fire", demo.name);
+            tally.check(&what, || demo.run(&fire));
         }
     }
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # The first process of the demos' Linux. The kernel hands over words of its command line as
-# variables: XTEST is the arguments of OP-TEE's test suite, HOTPLUG a number of rounds, VARIABLES is
-# for variables.sh, SHELL_WANTED leaves a shell in place of the suite.
+# variables: XTEST is the arguments of OP-TEE's test suite, HOTPLUG a number of rounds,
+# HOTPLUG_BESIDE turns PEs off and on while the suite runs, VARIABLES is for variables.sh,
+# SHELL_WANTED leaves a shell in place of the suite.
 export PATH=/bin HOME=/
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -20,6 +21,21 @@ for tee in /dev/tee[0-9]*; do
 	[ -e "$tee" ] && echo "demo: $tee"
 done
 grep ARM-FFA /proc/interrupts
+
+# Turns one PE after the other off and on, about one a second, until /tmp/calm is there.
+off_and_on() {
+	count=0
+	while [ ! -e /tmp/calm ]; do
+		for switch in /sys/devices/system/cpu/cpu[1-9]*/online; do
+			echo 0 >"$switch" || echo "demo: failed: off $switch"
+			sleep 0.5
+			echo 1 >"$switch" || echo "demo: failed: on $switch"
+			sleep 0.5
+			count=$((count + 1))
+		done
+	done
+	echo "demo: $count times off and on"
+}
 
 # Every PE but the first one off and on again.
 round=0
@@ -44,9 +60,12 @@ if [ -n "$XTEST" ]; then
 	if [ -n "$SHELL_WANTED" ]; then
 		echo "The tests are: xtest $XTEST"
 	else
+		[ -n "$HOTPLUG_BESIDE" ] && off_and_on &
 		# shellcheck disable=SC2086 # several words
 		xtest $XTEST
 		echo "demo: xtest ended with $?"
+		touch /tmp/calm
+		wait
 	fi
 fi
 dmesg -r | sed -n 's/^<[0-3]>/demo: error in the log:/p; s/^<4>/demo: warning in the log:/p'

@@ -8,8 +8,10 @@ use super::calls::{Attacker, TALLY, remember};
 use super::random::{Random, mix};
 use super::{GIVEN, PRIVATE, PRIVATE_PAGES, WINDOW, is_private};
 use crate::board::{self, package};
+use crate::ffa::memory_calls::Caller;
 use crate::ffa::memory_descriptor::{NORMAL_WB, Transaction, access};
 use crate::ffa::{self, Answer, NWD, SP1, SP2, error, id, route};
+use crate::nwd::source::{CLOCK_INTERRUPT, GPIO_INTERRUPT};
 use crate::nwd::{peek, poke};
 use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal};
@@ -20,7 +22,7 @@ use crate::rt::{counter, probe};
 use crate::sp::{self, Command, Sp, fault};
 use crate::support::helper_call::{self, request};
 use crate::support::sharing::receiver;
-use crate::support::virtual_interrupts::hf;
+use crate::support::virtual_interrupts::{GET, hf};
 use crate::{command, helper, println};
 
 /// Code of the partitions.
@@ -91,9 +93,16 @@ fn prepare() {
     });
 }
 
-/// A hostile partition while it serves a request.
-struct Inside {
-    attacker: Attacker,
+/// Interrupts that give a partition cycles.
+const OWN_LINES: [u64; 2] = [CLOCK_INTERRUPT, GPIO_INTERRUPT];
+
+/// A hostile partition while it serves a request, or has cycles for another reason.
+pub(super) struct Inside {
+    pub(super) attacker: Attacker,
+    /// Set if nobody asks it to be hostile: its interrupts alone give it cycles, so it leaves them
+    /// as they are, and does not wait while it attacks, since the SPMC tells it only once of an
+    /// interrupt that it does not fetch. It asks nobody else to be hostile, either.
+    is_alone: bool,
     /// The request that waits for its response.
     request: Option<Regs>,
     /// The callee that was stopped for interrupts of this partition, and that this partition has to
@@ -110,20 +119,7 @@ fn rampage(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     if ![SP1, SP2].contains(&sp.identity.id) {
         return Ok([0; 4]);
     }
-    prepare();
-    let mut inside = Inside {
-        attacker: Attacker {
-            me: sp.caller(),
-            random: Random::of_step(0, 0, 0),
-            pages: (own(), FIRST_OF),
-            image: sp::memory_start()..own(),
-            calls: 0,
-        },
-        request: None,
-        stopped: None,
-        steps: 0,
-        what: 0,
-    };
+    let mut inside = Inside::new(sp.caller(), false);
     inside.begin(sp.request);
     loop {
         while inside.steps > 0 {
@@ -135,6 +131,25 @@ fn rampage(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 }
 
 impl Inside {
+    /// Prepares the partition `me` to be hostile.
+    pub(super) fn new(me: Caller, is_alone: bool) -> Self {
+        prepare();
+        Self {
+            attacker: Attacker {
+                me,
+                random: Random::of_step(0, 0, 0),
+                pages: (own(), FIRST_OF),
+                image: sp::memory_start()..own(),
+                calls: 0,
+            },
+            is_alone,
+            request: None,
+            stopped: None,
+            steps: 0,
+            what: 0,
+        }
+    }
+
     /// Takes a request.
     fn begin(&mut self, registers: Regs) {
         self.request = Some(registers);
@@ -156,8 +171,8 @@ impl Inside {
         }
     }
 
-    /// Answers the request, or waits for one.
-    fn end(&mut self) {
+    /// Answers the request, or waits for one. Returns when the partition has cycles again.
+    pub(super) fn end(&mut self) {
         let registers = match self.request {
             None => ffa::regs(id::MSG_WAIT, &[]),
             Some(request) => self.response(&request),
@@ -217,12 +232,16 @@ impl Inside {
     }
 
     fn make(&mut self, registers: Regs) -> Answer {
+        if self.is_alone && registers[0] as u32 == id::MSG_WAIT {
+            return [0; 18];
+        }
         let answer = self.attacker.make(registers);
         self.after(&registers, &answer);
         answer
     }
 
-    fn step(&mut self) {
+    /// Makes one attack.
+    pub(super) fn step(&mut self) {
         let attacker = &mut self.attacker;
         match attacker.random.below(40) {
             0..8 => self.any(),
@@ -264,7 +283,7 @@ impl Inside {
     }
 
     /// Dies in one of several ways, if it may.
-    fn die(&mut self) {
+    pub(super) fn die(&mut self) {
         match self.attacker.random.below(2) {
             0 => drop(call(ffa::conduit(), ffa::regs(id::ABORT_64, &[]))),
             _ => fault::die(),
@@ -283,7 +302,8 @@ impl Inside {
     /// Makes a direct request, which may ask the callee to be hostile.
     fn direct(&mut self) {
         let mut registers = self.attacker.direct();
-        if self.attacker.random.once_in(4) && registers[0] as u32 != id::DIRECT_REQ2 {
+        let asks = !self.is_alone && self.attacker.random.once_in(4);
+        if asks && registers[0] as u32 != id::DIRECT_REQ2 {
             registers[3] = RAMPAGE.into();
             registers[4] = self.attacker.random.next() as u32 as u64;
             registers[5] = self.attacker.random.below(4);
@@ -347,9 +367,10 @@ impl Inside {
             2 => board::SPMC + offset,
             _ => package(2 + random.below(2)) + offset,
         };
+        let is_its_own = (sp::memory_start()..own()).contains(&address);
         if (GIVEN..GIVEN + WINDOW).contains(&address) {
             self.write(address);
-        } else if probe::read(address).is_ok() {
+        } else if !is_its_own && probe::read(address).is_ok() {
             self.violated(address);
         }
     }
@@ -376,7 +397,11 @@ impl Inside {
         } else {
             line
         };
-        hf(function, &[first, second, random.below(2)]);
+        let third = random.below(2);
+        if self.is_alone && (function == GET || OWN_LINES.contains(&line)) {
+            return;
+        }
+        hf(function, &[first, second, third]);
         self.attacker.calls += 1;
     }
 

@@ -7,6 +7,7 @@
 //! were. The answers themselves depend on the order in which PEs make their calls.
 
 pub mod calls;
+pub mod fire;
 pub mod inside;
 pub mod outside;
 pub mod random;

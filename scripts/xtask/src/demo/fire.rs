@@ -1,0 +1,86 @@
+//! A hostile partition beside a system (`tests/guest/src/tests/hostile/fire.rs`): what is different
+//! in such a boot, and what it must show.
+
+use anyhow::{Result, ensure};
+
+use crate::qemu::Boot;
+
+/// The differences of a boot beside a hostile partition.
+pub struct Fire {
+    /// The layout, a folder below `manifests/`.
+    pub layout: &'static str,
+    /// The command line of Linux, or the commands of U-Boot.
+    pub words: &'static str,
+    /// Numbers of PEs.
+    pub smp: &'static [u32],
+    /// Texts that must appear on a console.
+    pub expect: &'static [&'static str],
+    /// Errors and warnings in Linux's log that the partition may cause.
+    pub known: &'static [&'static str],
+}
+
+/// A line of the partition at the beginning of each of its lives.
+const LIVES: &str = "# fire: lives";
+/// The line of the SPMC when the partition failed.
+const DEAD: &str = "fire is dead";
+
+impl Fire {
+    /// Returns the conditions of a Linux with OP-TEE that runs some of OP-TEE's tests.
+    pub const fn optee(words: &'static str) -> Self {
+        Self {
+            layout: "systems/optee-and-fire",
+            words,
+            smp: &[2],
+            expect: &["demo: /dev/tee0", "demo: xtest ended with 0", "demo: end"],
+            known: &[],
+        }
+    }
+
+    /// Fails unless the partition failed and started anew, nobody else failed, and nobody's memory
+    /// was within its reach.
+    pub fn check(&self, boot: &Boot) -> Result<()> {
+        let count = |text: &str| {
+            let lines = boot.log.iter();
+            lines.filter(|line| line.text.contains(text)).count()
+        };
+        let (lives, deaths) = (count(LIVES), count(DEAD));
+        ensure!(
+            lives > 1 && deaths > 0,
+            "the hostile partition had {lives} lives and {deaths} deaths"
+        );
+        let is_wrong = |line: &str| {
+            line.contains("VIOLATION") || line.contains(" is dead") && !line.contains(DEAD)
+        };
+        let wrong = boot.log.iter().find(|line| is_wrong(&line.text));
+        let wrong = wrong.map(|line| line.text.as_str());
+        ensure!(
+            wrong.is_none(),
+            "a console shows `{}`",
+            wrong.unwrap_or_default()
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRE: Fire = Fire::optee("");
+
+    #[test]
+    fn the_hostile_partition_alone_dies_and_lives_again() {
+        const GOOD: &[&str] = &[
+            "# fire: lives, seed 1",
+            "x fire is dead",
+            "# fire: lives, seed 2",
+        ];
+        let check = |lines: &[&str]| FIRE.check(&Boot::of(lines, Some(0)));
+        assert!(check(GOOD).is_ok());
+        assert!(check(&GOOD[..2]).is_err());
+        assert!(check(&[GOOD[0], GOOD[2]]).is_err());
+        for wrong in ["[E] spmc: sp1 is dead", "# VIOLATION: 0x8003 reaches 0"] {
+            assert!(check(&[GOOD, &[wrong]].concat()).is_err(), "{wrong}");
+        }
+    }
+}
