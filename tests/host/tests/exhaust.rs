@@ -34,14 +34,18 @@ fn handles_of_nobody_and_partitions_that_start_anew() {
 // req: MSGD-07, MSGD-08, RUN-19, RUN-23, RUN-24
 #[test]
 fn two_pes_that_go_off_and_on_and_every_action() {
-    for (name, least) in [
-        ("pair-off", 2_000),
-        ("pair-actions", 1_000),
-        ("lone-pinned", 400),
+    // Where PEs go off, there is more than one state without work.
+    for (name, least, at_rest) in [
+        ("pair-off", 2_000, 2),
+        ("pair-actions", 1_000, 1),
+        ("lone-pinned", 400, 2),
     ] {
         let figures = walk::<Chains>(&Setup::of(name), 20_000);
         println!("{name}: {figures:?}");
-        assert!(figures.states > least && figures.at_rest > 1, "{figures:?}");
+        assert!(
+            figures.states > least && figures.at_rest >= at_rest,
+            "{figures:?}"
+        );
     }
 }
 

@@ -95,7 +95,7 @@ impl Package {
         self.manifest.offset.into()
     }
 
-    /// Returns the bytes of the manifest, 1 to [`MAX_SP_MANIFEST`].
+    /// Returns the bytes of the manifest, 1 to [`crate::limits::MAX_SP_MANIFEST`].
     pub fn manifest_size(&self) -> usize {
         self.manifest.size as usize
     }
