@@ -296,7 +296,7 @@ pub(super) fn describe(
 }
 
 /// Returns the response for the Hypervisor, which asks by the handle alone where the region of one
-/// of its VMs lies (section 11.4.3). Nothing is mapped.
+/// of its VMs lies (section 11.4.3), with the attributes that the owner wrote. Nothing is mapped.
 pub(super) fn describe_to_hypervisor(
     share: &Share,
     request: &Transaction<'_>,
@@ -321,9 +321,9 @@ pub(super) fn describe_to_hypervisor(
         layout: request.layout,
     };
     let response = describe(share, &grant, request.handle, caller, first.id)?;
-    // The memory type is not described to the Hypervisor.
+    let security = response.attributes & ATTRIBUTE_NON_SECURE;
     Ok(Response {
-        attributes: response.attributes & ATTRIBUTE_NON_SECURE,
+        attributes: u16::from(share.said) | security,
         ..response
     })
 }

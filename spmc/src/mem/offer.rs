@@ -77,6 +77,8 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
 
         share.tag = transaction.tag;
         share.memory = memory;
+        // Decoding has shown that there are no more bits.
+        share.said = transaction.attributes as u8;
         share.zeroed = transaction.flags & FLAG_ZERO != 0;
         share.sliced = transaction.flags & FLAG_SLICED != 0;
         transaction.composite(offset.ok_or(invalid)?, total)

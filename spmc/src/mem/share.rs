@@ -302,6 +302,8 @@ pub(super) struct Share {
     pub(super) stage: Stage,
     /// The type that a borrower may ask for at most, if the owner has said so.
     pub(super) memory: Option<MemoryType>,
+    /// The attributes as the owner wrote them, for the Hypervisor.
+    pub(super) said: u8,
     /// The region was zeroed when it was sent.
     pub(super) zeroed: bool,
     /// The sender agrees to be paused.
@@ -333,6 +335,7 @@ impl Share {
             tag: 0,
             stage: Stage::Sent,
             memory: None,
+            said: 0,
             zeroed: false,
             sliced: false,
             zero_after: false,

@@ -4,6 +4,7 @@
 mod asked_ids;
 mod boot;
 mod boot_failures;
+mod by_handle;
 mod caches;
 mod calls;
 mod chains;

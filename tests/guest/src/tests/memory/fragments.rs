@@ -525,7 +525,7 @@ fn hypervisor_asks(_: &Nwd) -> Check {
             })?;
             equal(got.ranges, list.count)?;
             equal(got.pages, list.total())?;
-            equal(got.attributes & NORMAL_WB, 0u16)?;
+            equal(got.attributes & NORMAL_WB, NORMAL_WB)?;
             if !borrowed {
                 is_fine(Borrow::new(handle).by(SP1)?)?;
             }
