@@ -1,4 +1,4 @@
-//! What a Hypervisor reads when it retrieves by handle alone: the description that the owner gave
+//! The answer to a Hypervisor that retrieves by handle alone: the description that the owner gave
 //! (FF-A v1.0 section 11.4.3).
 
 use host_tests::Nwd;
