@@ -61,7 +61,7 @@ const LIMITS: &[(&str, u64)] = &[
     ("direct_sp_sp", 655),
     ("direct_refused", 350),
     // Includes the calls that the handler makes.
-    ("secure_interrupt", 1_640),
+    ("secure_interrupt", 1_820),
     ("ns_interrupt_and_run", 740),
     ("interrupt_get", 250),
     ("interrupt_deactivate", 250),

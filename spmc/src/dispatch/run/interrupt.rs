@@ -22,7 +22,7 @@ use crate::manifest::config::{ExceptionLevel, SriPolicy};
 use crate::notification::Target;
 use crate::partition::Partition;
 use crate::partition::vcpu::{Begin, State};
-use crate::spmc::{Pe, Spmc, Watch};
+use crate::spmc::{Pe, Spmc};
 
 use super::Flow;
 use crate::dispatch::calls::paravirtual::NO_INTERRUPT;
@@ -354,10 +354,7 @@ impl<H: Hal> Spmc<H> {
         pe.handles_interrupts = true;
         // The watchdog of the interrupted context stands still.
         let watch = pe.watch;
-        let since = match watch {
-            Watch::Off => 0,
-            _ => self.hal.now(),
-        };
+        let mut since = None;
         for turn in 0.. {
             let Some(mut handler) = self.next_handler(pe) else {
                 break;
@@ -369,16 +366,17 @@ impl<H: Hal> Spmc<H> {
             }
             pe.handler = handler.frozen.index;
             self.start_handler(&mut handler);
-            if watch != Watch::Off {
-                self.start_watch(pe, handler.vcpu.link());
-            }
+            // Non-secure interrupts are masked: the Normal world would not get the PE back from a
+            // handler that does not end.
+            since.get_or_insert_with(|| self.hal.now());
+            self.start_watch(pe, handler.vcpu.link());
             self.run(pe, handler, frame);
             pe.flood.end(pe.handler, self.hal.now());
             // Interrupts that came meanwhile have their turn before the same handler runs again.
             self.accept_interrupts(pe, current);
         }
         pe.handles_interrupts = false;
-        if watch != Watch::Off {
+        if let Some(since) = since {
             self.go_on_with_watch(pe, watch, since);
         }
     }

@@ -1,8 +1,9 @@
-//! The watchdog: limits the time in which a context initialises, or answers a request of EL3.
+//! The watchdog: limits the time in which a context initialises, answers a request of EL3, or
+//! handles interrupts: until then the Normal world does not get the PE.
 //!
 //! Time is charged to the context that was given it. A context that works for that one when the
 //! time is over is not to blame: it gets the same time once more. If that is not enough either, the
-//! Normal world is left to run it. Handlers of interrupts have a time of their own, and the
+//! Normal world is left to run it. Each handler of interrupts has a time of its own, and the
 //! watchdog of the interrupted context stands still meanwhile.
 
 use crate::ffa::SmcFrame;

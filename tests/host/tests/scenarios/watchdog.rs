@@ -1,6 +1,6 @@
-//! The time that the watchdog measures: that of a partition that initialises or answers a power
-//! management message, and not that of partitions that it calls, or that handle interrupts in
-//! between.
+//! The time that the watchdog measures: that of a partition that initialises, answers a power
+//! management message or handles interrupts, and not that of partitions that it calls, or that
+//! handle interrupts in between.
 
 use host_tests::ffa::*;
 use host_tests::{Nwd, PartitionSpec, Sp, System};
@@ -181,6 +181,26 @@ fn a_handler_has_a_time_of_its_own() {
         assert_eq!(victim, fails.then_some(ABORTED), "{time}");
         // The other partition loses no time, either.
         assert_eq!(nwd.ask(SLOW, [3; 5]), [3; 5]);
+    }
+}
+
+// A handler has Non-secure interrupts masked, so only its time gives the PE back to the Normal
+// world.
+// req: INT-05, INT-06
+#[test]
+fn a_handler_that_does_not_end_does_not_keep_the_normal_world_from_its_pe() {
+    for (time, fails) in [(LIMIT - 1, false), (LIMIT, true), (u64::MAX / 2, true)] {
+        let system = System::boot([handler(time), victim()]);
+        let nwd = system.nwd();
+        let told = tells_of_timeout("victim", || {
+            system.machine.gic().pulse(LINE);
+            assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+        });
+        assert_eq!(told, fails, "{time}");
+        let error = nwd.request(VICTIM, [3; 5]).error();
+        assert_eq!(error, fails.then_some(ABORTED), "{time}");
+        // No time is measured when the Normal world runs again, or calls others.
+        assert_eq!(nwd.ask(SLOW, [2 * LIMIT, 0, 0, 0, 0])[0], 2 * LIMIT);
     }
 }
 
