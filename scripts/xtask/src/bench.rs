@@ -14,11 +14,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
+use crate::consoles::{Boot, Console};
 use crate::image::{Components, assemble};
 use crate::layout::Layout;
 use crate::plugin;
 use crate::process::step;
-use crate::qemu::{Boot, Console, Machine};
+use crate::qemu::Machine;
 use crate::selection::Selection;
 use crate::sizes;
 use crate::workspace::target;

@@ -25,11 +25,12 @@ use self::fire::Fire;
 use self::linux::Linux;
 pub use self::list::DEMOS;
 use self::stmm::{Bank, Round, State};
+use crate::consoles::Boot;
 use crate::image::{Components, assemble, assemble_with};
 use crate::layout::{self, Layout};
 use crate::patience::Patience;
 use crate::process::step;
-use crate::qemu::{Boot, Machine};
+use crate::qemu::Machine;
 use crate::selection::Selection;
 use crate::setup::setup_for_systems;
 use crate::trace;
@@ -189,7 +190,7 @@ impl Demo {
         }
         let verdict = self.check(smp, case, &boot);
         if verdict.is_err() && machine.view == View::Nothing {
-            boot.print(&machine);
+            boot.print(&machine.programs);
         }
         verdict.with_context(|| format!("consoles: {}", boot.path.display()))?;
         println!(

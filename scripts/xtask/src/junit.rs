@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
-use crate::qemu::Verdict;
+use crate::consoles::Verdict;
 
 /// The result of a test or check.
 pub struct Case {

@@ -11,6 +11,7 @@ mod book;
 mod build;
 mod command_line;
 mod conformance;
+mod consoles;
 mod demo;
 mod distribution;
 mod elf;

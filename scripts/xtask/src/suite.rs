@@ -19,6 +19,7 @@ use crate::board::{BOARDS, Board};
 use crate::book::book;
 use crate::build::{BARE_METAL, TARGET, cargo_command};
 use crate::conformance::conformance;
+use crate::consoles::{self, Boot, Verdict};
 use crate::demo::{self, Variant};
 use crate::fuzz;
 use crate::image::{Components, assemble};
@@ -27,7 +28,7 @@ use crate::layout::{Layout, Scenario};
 use crate::new_sp::{self, Language};
 use crate::parallel;
 use crate::process::{Progress, detail, is_verbose, run, step};
-use crate::qemu::{self, Boot, Machine, Verdict};
+use crate::qemu::Machine;
 use crate::sizes;
 use crate::trace;
 use crate::workspace::target;
@@ -219,7 +220,7 @@ impl Tally {
                     let found = board_cases(&plan.name, &plan.scenario, &boot);
                     if found.iter().any(Case::has_failed) {
                         println!("{} failed. Its consoles show:", plan.name);
-                        boot.print(&plan.machine);
+                        boot.print(&plan.machine.programs);
                     }
                     cases.extend(found);
                 }
@@ -427,7 +428,7 @@ fn board_cases(name: &str, scenario: &Scenario, boot: &Boot) -> Vec<Case> {
 
     let mut cases = Vec::new();
     for report in boot.reports() {
-        if let qemu::Report::Test {
+        if let consoles::Report::Test {
             name: test,
             verdict,
         } = report

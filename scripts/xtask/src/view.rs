@@ -6,8 +6,8 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use crate::consoles::{Console, Line, Report, Verdict};
 use crate::process::is_verbose;
-use crate::qemu::{Console, Line, Report, Verdict};
 use crate::symbols::Symbols;
 
 /// The lines that are shown.

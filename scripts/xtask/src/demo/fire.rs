@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::qemu::Boot;
+use crate::consoles::Boot;
 
 /// The differences of a boot beside a hostile partition.
 pub struct Fire {
