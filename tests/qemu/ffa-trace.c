@@ -12,8 +12,16 @@
  *     4       the partition: VMID, or ASID of one at S-EL0; of kinds SP_CALL and TO_SP only
  *     5..22   x0 to x17
  *
+ * What the SPMC copies from or to memory of others, such as TX and RX buffers, stands in records of
+ * kinds FROM_MEMORY and TO_MEMORY, in front of the record of the next passage on that PE:
+ *
+ *     0       kind [7:0], PE [31:16], number of bytes [63:32]
+ *     1       physical address
+ *     2..22   the bytes
+ *
  * Calls of the Normal world that its Hypervisor traps, and calls that are not of FF-A, are not
- * recorded. Arguments: out=FILE, spmc=START:END (hexadecimal), the addresses of the SPMC's code.
+ * recorded. Arguments: out=FILE; spmc=START:END (hexadecimal), the memory of the SPMC's image;
+ * own=END, the end of all of its memory; copy=START:END, its function that copies.
  *
  * Debian has no package with the header for plugins. This file therefore declares the functions
  * that it uses (version 4 of the interface, QEMU 9.2 and later).
@@ -26,6 +34,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef uint32_t qemu_plugin_meminfo_t;
+struct qemu_plugin_hwaddr;
+typedef struct {
+	int type; /* log2 of the number of bytes */
+	union {
+		uint64_t u64;
+		struct { uint64_t low, high; } u128;
+		uint8_t bytes[16];
+	} data;
+} qemu_plugin_mem_value;
 typedef uint64_t qemu_plugin_id_t;
 typedef struct qemu_info_t qemu_info_t;
 struct qemu_plugin_tb;
@@ -42,8 +60,10 @@ typedef struct {
 typedef void (*vcpu_fn)(qemu_plugin_id_t, unsigned int vcpu);
 typedef void (*translate_fn)(qemu_plugin_id_t, struct qemu_plugin_tb *);
 typedef void (*execute_fn)(unsigned int vcpu, void *data);
+typedef void (*access_fn)(unsigned int vcpu, qemu_plugin_meminfo_t, uint64_t address, void *data);
 typedef void (*exit_fn)(qemu_plugin_id_t, void *data);
-enum { CB_R_REGS = 1 };
+enum { CB_NO_REGS, CB_R_REGS };
+enum { LOADS_AND_STORES = 3 };
 enum { INLINE_ADD_U64 = 0 };
 
 void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t, vcpu_fn);
@@ -51,6 +71,11 @@ void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, translate_fn);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, execute_fn, int flags, void *data);
 void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *, int op, qemu_plugin_u64,
 							 uint64_t immediate);
+void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *, access_fn, int flags, int which, void *data);
+bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t);
+qemu_plugin_mem_value qemu_plugin_mem_get_value(qemu_plugin_meminfo_t);
+struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t, uint64_t address);
+uint64_t qemu_plugin_hwaddr_phys_addr(const struct qemu_plugin_hwaddr *);
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, exit_fn, void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t index);
@@ -76,6 +101,8 @@ enum {
 	SPMC_OUT, /* the SPMC calls or answers EL3 */
 	SP_CALL,  /* a partition makes a call */
 	TO_SP,    /* the SPMC enters a partition */
+	FROM_MEMORY, /* the SPMC reads memory of others */
+	TO_MEMORY,   /* the SPMC writes memory of others */
 };
 
 /* The instructions that carry calls, from A64. */
@@ -97,8 +124,20 @@ static const char *const names[REGISTERS] = {
 #define LEVEL(state) ((state) >> 2 & 3)
 #define TAG(base) ((base) >> 48)
 
+#define WORDS (5 + ARGUMENTS)
+
+/* Bytes that the SPMC copies, under collection: one run of addresses in one direction. */
+struct copied {
+	int kind;
+	uint64_t address;
+	uint32_t length;
+	uint8_t bytes[(WORDS - 2) * 8];
+};
+
 #define MAX_VCPUS 512
 static struct vcpu {
+	/* The one that loads fill, and the one that stores fill. */
+	struct copied copied[2];
 	struct qemu_plugin_register *handles[REGISTERS];
 	GByteArray *bytes;
 	/* The Normal world waits for the end of a call of FF-A. */
@@ -108,7 +147,7 @@ static struct vcpu {
 /* Instructions of each PE, and those of the SPMC. */
 struct count { uint64_t all, spmc; };
 static qemu_plugin_u64 executed, by_spmc;
-static uint64_t spmc_start, spmc_end;
+static uint64_t spmc_start, spmc_end, own_end, copy_start, copy_end;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static FILE *out;
 
@@ -132,11 +171,53 @@ static bool is_ffa(uint64_t x0)
 	return function >= 0x84000060 && function <= 0x840000ef;
 }
 
+/* Writes the bytes that were collected, if there are any. */
+static void write_copied(unsigned int index, struct copied *copied)
+{
+	uint64_t words[WORDS] = { (uint64_t)copied->length << 32 | index << 16 | copied->kind, copied->address };
+
+	if (copied->length == 0)
+		return;
+	memcpy(words + 2, copied->bytes, copied->length);
+	copied->length = 0;
+	pthread_mutex_lock(&lock);
+	fwrite(words, sizeof(words), 1, out);
+	pthread_mutex_unlock(&lock);
+}
+
+/* An access of the function that copies. The SPMC's own memory is no news. */
+static void on_access(unsigned int index, qemu_plugin_meminfo_t access, uint64_t virtual, void *data)
+{
+	bool is_store = qemu_plugin_mem_is_store(access);
+	struct qemu_plugin_hwaddr *place = qemu_plugin_get_hwaddr(access, virtual);
+	qemu_plugin_mem_value value = qemu_plugin_mem_get_value(access);
+	uint32_t size = 1u << value.type;
+	struct copied *copied;
+	uint64_t address;
+
+	if (index >= MAX_VCPUS || place == NULL)
+		return;
+	address = qemu_plugin_hwaddr_phys_addr(place);
+	if (address >= spmc_start && address < own_end)
+		return;
+	copied = &vcpus[index].copied[is_store];
+	if (address != copied->address + copied->length || copied->length + size > sizeof(copied->bytes))
+		write_copied(index, copied);
+	if (copied->length == 0) {
+		copied->kind = is_store ? TO_MEMORY : FROM_MEMORY;
+		copied->address = address;
+	}
+	memcpy(copied->bytes + copied->length, value.data.bytes, size);
+	copied->length += size;
+}
+
 static void record(unsigned int index, int kind, uint64_t tag)
 {
 	struct vcpu *vcpu = &vcpus[index];
-	uint64_t words[5 + ARGUMENTS];
+	uint64_t words[WORDS];
 
+	for (int i = 0; i < 2; i++)
+		write_copied(index, &vcpu->copied[i]);
 	words[0] = (uint64_t)index << 16 | kind;
 	words[2] = qemu_plugin_u64_get(executed, index);
 	words[3] = qemu_plugin_u64_get(by_spmc, index);
@@ -240,6 +321,8 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 			qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_instruction, CB_R_REGS,
 							       (void *)(uintptr_t)instruction_of(code));
 		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, INLINE_ADD_U64, executed, 1);
+		if (address >= copy_start && address < copy_end)
+			qemu_plugin_register_vcpu_mem_cb(instruction, on_access, CB_NO_REGS, LOADS_AND_STORES, NULL);
 		if (address >= spmc_start && address < spmc_end)
 			qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, INLINE_ADD_U64,
 									    by_spmc, 1);
@@ -284,6 +367,11 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 		} else if (sscanf(argv[i], "spmc=%llx:%llx", &start, &end) == 2) {
 			spmc_start = start;
 			spmc_end = end;
+		} else if (sscanf(argv[i], "copy=%llx:%llx", &start, &end) == 2) {
+			copy_start = start;
+			copy_end = end;
+		} else if (sscanf(argv[i], "own=%llx", &end) == 1) {
+			own_end = end;
 		} else {
 			fprintf(stderr, "ffa-trace: bad argument %s\n", argv[i]);
 			return -1;

@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use spmc::ffa::{SmcFrame, Version, function};
 use spmc::id::PartitionId;
 
-use super::decode;
-use super::record::{Count, Kind, Record};
+use super::buffers::{self, Bytes};
+use super::decode::{self, Field};
+use super::record::{Copied, Count, Direction, Event, Kind, Record};
 use super::system::Partition;
 use super::tracks::Tracks;
 
@@ -38,7 +39,8 @@ impl Who {
         }
     }
 
-    fn of(id: PartitionId) -> Self {
+    /// Returns the end of a call that has the id.
+    pub fn of(id: PartitionId) -> Self {
         match id {
             PartitionId::SPMC => Self::Spmc,
             id if id.is_el3() => Self::Spmd,
@@ -64,8 +66,32 @@ pub struct Call {
     /// Instructions of the PE until it returned. For a call by which the caller gave up the PE,
     /// those until the SPMC passed the PE on. `None` if it returned on another PE, or never.
     pub cost: Option<Count>,
+    /// The bytes that the SPMC read for it from memory of others: from TX, as a rule.
+    pub read: Bytes,
+    /// The bytes that the SPMC wrote for it to memory of others: to RX, as a rule.
+    pub written: Bytes,
     /// The instructions that the PE had executed.
     begun: Count,
+}
+
+impl Call {
+    /// Returns the arguments, in registers and in buffers.
+    pub fn arguments(&self) -> Vec<Field> {
+        let mut fields = decode::arguments(&self.frame, self.version);
+        fields.extend(buffers::arguments(self));
+        fields
+    }
+
+    /// Returns what the answer says, in registers and in buffers. There is none if it did not
+    /// return.
+    pub fn results(&self) -> Vec<Field> {
+        let Some(answer) = self.answer else {
+            return Vec::new();
+        };
+        let mut fields = decode::results(&self.frame, &answer, self.version);
+        fields.extend(buffers::results(self, &answer));
+        fields
+    }
 }
 
 /// A trace: the calls in the order in which they were made, and who had which PE.
@@ -87,6 +113,8 @@ struct Pe {
     own: Option<usize>,
     /// The call by which a caller gave up the PE, until the SPMC passes the PE on.
     leaving: Option<usize>,
+    /// The call that the SPMC works for.
+    current: Option<usize>,
 }
 
 /// Puts calls together.
@@ -103,7 +131,7 @@ struct Follower<'s> {
 }
 
 /// Puts the calls of a run together.
-pub fn follow(records: &[Record], partitions: &[Partition]) -> Trace {
+pub fn follow(events: &[Event], partitions: &[Partition]) -> Trace {
     let versions = partitions.iter().map(|sp| (sp.id.0, sp.version)).collect();
     let mut follower = Follower {
         partitions,
@@ -113,12 +141,17 @@ pub fn follow(records: &[Record], partitions: &[Partition]) -> Trace {
         open: HashMap::new(),
         versions,
     };
-    for record in records {
-        follower.add(record);
+    let mut end = 0;
+    for event in events {
+        match event {
+            Event::Passage(record) => {
+                follower.add(record);
+                end = record.time;
+            }
+            Event::Copy(copied) => follower.copy(copied),
+        }
     }
-    if let Some(last) = records.last() {
-        follower.tracks.finish(last.time);
-    }
+    follower.tracks.finish(end);
     Trace {
         calls: follower.calls,
         tracks: follower.tracks,
@@ -162,6 +195,18 @@ impl Follower<'_> {
                     self.tracks.arrive(record);
                 }
             }
+        }
+    }
+
+    /// Notes what the SPMC reads or writes for the call that it works for.
+    fn copy(&mut self, copied: &Copied) {
+        let current = self.pes.get(&copied.pe).and_then(|pe| pe.current);
+        if let Some(call) = current.and_then(|index| self.calls.get_mut(index)) {
+            let bytes = match copied.direction {
+                Direction::FromMemory => &mut call.read,
+                Direction::ToMemory => &mut call.written,
+            };
+            bytes.add(copied.address, &copied.bytes);
         }
     }
 
@@ -240,9 +285,12 @@ impl Follower<'_> {
             frame: record.frame,
             answer: None,
             cost: None,
+            read: Bytes::default(),
+            written: Bytes::default(),
             begun: record.executed,
         });
         self.tracks.begin(record, index);
+        self.pe(record).current = Some(index);
         if decode::is_request(&record.frame) {
             self.tracks.send(record);
         }
@@ -277,6 +325,7 @@ impl Follower<'_> {
 
     /// The SPMC passes the PE on. That ends the work for a call by which a caller gave up the PE.
     fn pass_on(&mut self, record: &Record) {
+        self.pe(record).current = None;
         if let Some(index) = self.pe(record).leaving.take() {
             let call = &mut self.calls[index];
             call.cost = Some(record.executed.since(call.begun));

@@ -33,6 +33,22 @@ pub enum Value {
     Error(FfaError),
     Uuid(Uuid),
     Text(String),
+    /// A word that stands for bits.
+    Word(String),
+    List(Vec<Value>),
+    Record(Vec<Field>),
+}
+
+impl Value {
+    /// Returns whether the value, or one inside, meets a condition.
+    pub fn any(&self, condition: &impl Fn(&Self) -> bool) -> bool {
+        condition(self)
+            || match self {
+                Self::List(values) => values.iter().any(|value| value.any(condition)),
+                Self::Record(fields) => fields.iter().any(|field| field.value.any(condition)),
+                _ => false,
+            }
+    }
 }
 
 impl fmt::Display for Value {
@@ -48,6 +64,19 @@ impl fmt::Display for Value {
             Self::Error(error) => f.write_str(error.name()),
             Self::Uuid(uuid) => write!(f, "{uuid}"),
             Self::Text(text) => write!(f, "{text:?}"),
+            Self::Word(word) => f.write_str(word),
+            Self::List(values) => {
+                let values: Vec<_> = values.iter().map(Self::to_string).collect();
+                write!(f, "[{}]", values.join(", "))
+            }
+            Self::Record(fields) => {
+                let pair = |field: &Field| format!("{}={}", field.name, field.value);
+                write!(
+                    f,
+                    "{{{}}}",
+                    fields.iter().map(pair).collect::<Vec<_>>().join(", ")
+                )
+            }
         }
     }
 }

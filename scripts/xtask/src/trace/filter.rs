@@ -5,7 +5,7 @@ use spmc::ffa::Handle;
 use spmc::id::PartitionId;
 
 use super::calls::Call;
-use super::decode::{Value, arguments, name, results};
+use super::decode::{Value, name};
 use super::system::Partition;
 
 /// Conditions, all of which a call that is shown meets.
@@ -91,11 +91,6 @@ impl Condition {
 
 /// Returns whether a value of a call or of its result meets a condition.
 fn tells(call: &Call, condition: impl Fn(&Value) -> bool) -> bool {
-    let result = call
-        .answer
-        .map(|answer| results(&call.frame, &answer, call.version));
-    let mut fields = arguments(&call.frame, call.version)
-        .into_iter()
-        .chain(result.into_iter().flatten());
-    fields.any(|field| condition(&field.value))
+    let mut fields = call.arguments().into_iter().chain(call.results());
+    fields.any(|field| field.value.any(&condition))
 }

@@ -19,14 +19,14 @@ pub fn call(call: &Call, names: &Writer) -> Json {
         "callee": end(call.callee, names),
         "function": decode::name(call.frame.function()),
         "version": call.version.to_string(),
-        "arguments": fields(&decode::arguments(&call.frame, call.version)),
+        "arguments": fields(&call.arguments()),
         "registers": registers(&call.frame.x),
         "result": Json::Null,
     });
     if let Some(answer) = call.answer {
         object["result"] = json!({
             "function": decode::result_name(&call.frame, &answer),
-            "values": fields(&decode::results(&call.frame, &answer, call.version)),
+            "values": fields(&call.results()),
             "registers": registers(&answer.x),
         });
     }
@@ -45,15 +45,20 @@ fn registers(x: &[u64]) -> Vec<String> {
 }
 
 fn fields(fields: &[Field]) -> Json {
-    let value = |value: &Value| match value {
-        Value::Number(number) => json!(number),
-        Value::Text(text) => json!(text),
-        other => json!(other.to_string()),
-    };
     let pairs = fields
         .iter()
         .map(|field| (field.name.to_string(), value(&field.value)));
     Json::Object(pairs.collect::<Map<_, _>>())
+}
+
+fn value(of: &Value) -> Json {
+    match of {
+        Value::Number(number) => json!(number),
+        Value::Text(text) => json!(text),
+        Value::List(values) => values.iter().map(value).collect(),
+        Value::Record(record) => fields(record),
+        other => json!(other.to_string()),
+    }
 }
 
 /// Returns the trace as events. An instruction is shown as a nanosecond. The calls for which

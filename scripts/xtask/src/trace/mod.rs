@@ -4,6 +4,7 @@
 //! A plugin of QEMU records the registers at each call and return ([`record`]). When the boot is
 //! over, the records become calls ([`calls`]), which are shown as text or for other programs.
 
+mod buffers;
 mod calls;
 mod decode;
 mod filter;
@@ -69,7 +70,7 @@ pub struct Options {
     /// Only calls from or to the endpoint with this id or name, or that name it
     #[arg(long = "trace-endpoint", value_name = "ID", requires = "file")]
     endpoint: Option<String>,
-    /// Only calls with this handle of a memory region in a register
+    /// Only calls with this handle of a memory region in a register or a descriptor
     #[arg(long = "trace-handle", value_name = "HANDLE", requires = "file", value_parser = filter::number)]
     handle: Option<u64>,
 }
@@ -98,12 +99,12 @@ impl Options {
         let images = flash.parent().context("the flash image has no folder")?;
         let name = part.map_or(PLUGIN.to_string(), |part| format!("{PLUGIN}-{part}"));
         let records = target().join(name).with_extension("bin");
-        let (start, end) = spmc(images)?;
         let plugin = plugin::build(PLUGIN)?;
         let argument = format!(
-            "{},out={},spmc={start:x}:{end:x}",
+            "{},out={},{}",
             plugin.display(),
-            records.display()
+            records.display(),
+            spmc(images)?
         );
         machine.arguments.extend(["-plugin".into(), argument]);
         Ok(Some(Recording {
@@ -146,15 +147,30 @@ fn with_part(file: &Path, part: &str) -> PathBuf {
     file.with_file_name(name)
 }
 
-/// Returns where the SPMC is, with all memory that it is linked with.
-fn spmc(images: &Path) -> Result<(u64, u64)> {
+/// The function of the SPMC that copies from and to memory of others.
+const COPY: &str = "window_copy";
+
+/// Returns the arguments of the plugin that say where the SPMC is: the memory that it is linked
+/// with, the end of all of its memory, and the function that copies.
+fn spmc(images: &Path) -> Result<String> {
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let executable = elf::load(&read(&target().join("spmc.elf"))?)?;
-    let manifest = spmc_manifest::parse(&read(&images.join("tos_fw_config.dtb"))?);
-    let told = manifest.ok().and_then(|manifest| manifest.load_address);
+    let elf = read(&target().join("spmc.elf"))?;
+    let executable = elf::load(&elf)?;
+    let manifest = spmc_manifest::parse(&read(&images.join("tos_fw_config.dtb"))?).ok();
+    let told = manifest.as_ref().and_then(|manifest| manifest.load_address);
     let start = told.unwrap_or(executable.base);
-    Ok((start, start + (executable.end - executable.base)))
+    let end = start + (executable.end - executable.base);
+    let size = manifest.and_then(|manifest| manifest.binary_size);
+    let own_end = end.max(start + size.unwrap_or(0));
+    let program = elf::program(&elf)?;
+    let mut functions = program.functions.iter();
+    let copy = functions.find(|function| function.name == COPY);
+    let copy = copy.with_context(|| format!("the SPMC has no function {COPY}"))?;
+    let [from, to] = [copy.address, copy.end].map(|address| address - executable.base + start);
+    Ok(format!(
+        "spmc={start:x}:{end:x},own={own_end:x},copy={from:x}:{to:x}"
+    ))
 }
 
 impl Recording {

@@ -2,8 +2,10 @@
 //! the test partitions.
 
 use anyhow::{Context, Result, ensure};
+use spmc::ffa::function::PARTITION_INFO_GET;
 
 use super::calls::{Call, Who};
+use super::decode::Value;
 use super::text::Writer;
 use super::{Options, STANDARD_OUTPUT, decode, system};
 use crate::image::{Components, assemble};
@@ -54,6 +56,16 @@ pub fn check(components: &Components) -> Result<()> {
         found.join("\n"),
         EXPECTED.join("\n")
     );
+    let asked = calls
+        .clone()
+        .find(|call| call.frame.function().0 == PARTITION_INFO_GET);
+    let told = asked.map(|call| call.results()).unwrap_or_default();
+    for id in partitions.iter().map(|partition| partition.id) {
+        let is_told = told
+            .iter()
+            .any(|field| field.value.any(&|value| *value == Value::Endpoint(id)));
+        ensure!(is_told, "partition information without {id}: {told:?}");
+    }
     for call in calls {
         let cost = call.cost.unwrap_or_default();
         let is_plausible = 0 < cost.spmc && cost.spmc < cost.all;
@@ -66,7 +78,7 @@ pub fn check(components: &Components) -> Result<()> {
 fn brief(call: &Call, names: &Writer) -> String {
     let ends = format!("{} -> {}", names.who(call.caller), names.who(call.callee));
     let result = call.answer.map_or("?".into(), |answer| {
-        let values = decode::results(&call.frame, &answer, call.version);
+        let values = call.results();
         decode::result_name(&call.frame, &answer)
             .or_else(|| values.first().map(|field| field.value.to_string()))
             .unwrap_or_default()

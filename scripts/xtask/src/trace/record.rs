@@ -1,5 +1,5 @@
 //! The records that the plugin `tests/qemu/ffa-trace.c` writes: calls and returns between exception
-//! levels, with their registers.
+//! levels, with their registers, and the bytes that the SPMC copies.
 
 use anyhow::{Context, Result};
 use spmc::ffa::SmcFrame;
@@ -8,6 +8,10 @@ use spmc::ffa::SmcFrame;
 const WORDS: usize = 5 + 18;
 /// Bytes of a record.
 const SIZE: usize = 8 * WORDS;
+
+/// The kinds of records of copies, which follow those of passages.
+const FROM_MEMORY: usize = KINDS.len();
+const TO_MEMORY: usize = KINDS.len() + 1;
 
 /// The direction in which control passes. The order is that of the plugin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +55,33 @@ pub struct Record {
     pub frame: SmcFrame,
 }
 
+/// Bytes that the SPMC copied from or to memory of others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Copied {
+    /// The PE.
+    pub pe: usize,
+    pub direction: Direction,
+    /// The physical address of the first byte.
+    pub address: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// The direction of a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// The SPMC reads, as it reads TX.
+    FromMemory,
+    /// The SPMC writes, as it writes RX.
+    ToMemory,
+}
+
+/// An event of a run.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Passage(Record),
+    Copy(Copied),
+}
+
 /// A number of instructions of one PE.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Count {
@@ -71,42 +102,65 @@ impl Count {
 
 /// Parses the plugin's file. A record that is cut off at the end, since QEMU was killed, is left
 /// out.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Record>> {
-    bytes.chunks_exact(SIZE).map(one).collect()
+pub fn parse(bytes: &[u8]) -> Result<Vec<Event>> {
+    bytes.as_chunks().0.iter().map(one).collect()
 }
 
-fn one(bytes: &[u8]) -> Result<Record> {
+fn one(bytes: &[u8; SIZE]) -> Result<Event> {
     let mut words = bytes.as_chunks().0.iter().copied().map(u64::from_le_bytes);
     let mut next = || words.next().unwrap_or_default();
-    let [first, time, all, spmc, tag] = [next(), next(), next(), next(), next()];
-    let kind = KINDS.get(first as usize & 0xff).copied();
+    let first = next();
+    let pe = (first >> 16) as usize & 0xffff;
+    let kind = first as usize & 0xff;
+    if kind == FROM_MEMORY || kind == TO_MEMORY {
+        let length = (first >> 32) as usize;
+        let copied = bytes.get(2 * 8..).and_then(|rest| rest.get(..length));
+        return Ok(Event::Copy(Copied {
+            pe,
+            direction: if kind == FROM_MEMORY {
+                Direction::FromMemory
+            } else {
+                Direction::ToMemory
+            },
+            address: next(),
+            bytes: copied
+                .with_context(|| format!("the trace has a copy of {length} bytes"))?
+                .to_vec(),
+        }));
+    }
+    let kind = KINDS.get(kind).copied();
     let kind =
         kind.with_context(|| format!("the trace has a record of unknown kind: {first:#x}"))?;
+    let [time, all, spmc, tag] = [next(), next(), next(), next()];
     let mut frame = SmcFrame::ZERO;
     frame.x.fill_with(next);
-    Ok(Record {
+    Ok(Event::Passage(Record {
         kind,
-        pe: (first >> 16) as usize & 0xffff,
+        pe,
         time,
         executed: Count { all, spmc },
         tag,
         frame,
-    })
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bytes(words: impl IntoIterator<Item = u64>) -> Vec<u8> {
+        let mut bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+        bytes.resize(bytes.len().next_multiple_of(SIZE), 0);
+        bytes
+    }
+
     #[test]
     fn whole_records_are_read_and_unknown_ones_refused() {
-        let mut bytes = Vec::new();
-        for word in [3 << 16 | 4, 100, 50, 20, 7].into_iter().chain(0x10..0x22) {
-            bytes.extend_from_slice(&u64::to_le_bytes(word));
-        }
+        let words = [3 << 16 | 4, 100, 50, 20, 7].into_iter().chain(0x10..0x22);
+        let mut bytes = bytes(words);
         bytes.extend_from_slice(&[0; SIZE - 1]);
         let records = parse(&bytes).unwrap();
-        let [record] = records.as_slice() else {
+        let [Event::Passage(record)] = records.as_slice() else {
             panic!("one record is whole");
         };
         assert_eq!(
@@ -118,7 +172,30 @@ mod tests {
             (record.tag, record.frame.x[0], record.frame.x[17]),
             (7, 0x10, 0x21)
         );
-        bytes[0] = 6;
+        bytes[0] = 8;
         assert!(parse(&bytes).is_err());
+    }
+
+    #[test]
+    fn copies_have_a_direction_a_place_and_bytes() {
+        let copy = |first| bytes([first, 0x4000_0010, u64::from_le_bytes(*b"abcdefgh")]);
+        let read = |first| parse(&copy(first)).unwrap().pop();
+        for (kind, direction) in [(6, Direction::FromMemory), (7, Direction::ToMemory)] {
+            let Some(Event::Copy(copied)) = read(3 << 32 | 2 << 16 | kind) else {
+                panic!("a copy");
+            };
+            let (pe, address) = (2, 0x4000_0010);
+            let bytes = b"abc".to_vec();
+            assert_eq!(
+                copied,
+                Copied {
+                    pe,
+                    direction,
+                    address,
+                    bytes
+                }
+            );
+        }
+        assert!(parse(&copy(169 << 32 | 6)).is_err());
     }
 }

@@ -7,11 +7,13 @@ use spmc::id::PartitionId;
 
 use super::calls::{Call, Trace, Who, follow};
 use super::filter::Filter;
-use super::record::{Count, Kind, Record};
+use super::record::{Count, Event, Kind, Record};
 use super::system::Partition;
 use super::text::Writer;
 use super::tracks::{Point, Slice, Subject};
 use super::{decode, json};
+
+mod descriptors;
 
 const SP1: PartitionId = PartitionId(0x8001);
 const SP2: PartitionId = PartitionId(0x8002);
@@ -30,7 +32,7 @@ fn partitions() -> Vec<Partition> {
 /// A run under construction. Each record is 100 instructions after the one before, of which a half
 /// is the SPMC's.
 #[derive(Default)]
-struct Run(Vec<Record>);
+struct Run(Vec<Event>);
 
 impl Run {
     fn add<const N: usize>(
@@ -41,7 +43,7 @@ impl Run {
         words: [u64; N],
     ) -> &mut Self {
         let time = 100 * (1 + self.0.len() as u64);
-        self.0.push(Record {
+        self.0.push(Event::Passage(Record {
             kind,
             pe,
             time,
@@ -51,7 +53,7 @@ impl Run {
             },
             tag,
             frame: SmcFrame::new(words),
-        });
+        }));
         self
     }
 
@@ -125,8 +127,8 @@ fn lines_are_as_of_strace() {
     assert_eq!(
         line,
         "         400 pe3  sp1 -> sp2               \
-         FFA_MSG_SEND_DIRECT_REQ_64(sender=0x8001, receiver=0x8002, x3=0x77) = \
-         FFA_MSG_SEND_DIRECT_RESP_64(sender=0x8002, receiver=0x8001, x3=0x88)  <300, 150>\n"
+         FFA_MSG_SEND_DIRECT_REQ_64(sender=sp1, receiver=sp2, x3=0x77) = \
+         FFA_MSG_SEND_DIRECT_RESP_64(sender=sp2, receiver=sp1, x3=0x88)  <300, 150>\n"
     );
     let coloured = Writer {
         is_coloured: true,

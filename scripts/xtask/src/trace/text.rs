@@ -18,6 +18,9 @@ const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
 
+/// The number of values of a list that are shown.
+const LONGEST_LIST: usize = 8;
+
 /// The first line: the meaning of the columns.
 pub const HEADING: &str =
     "instructions PE  caller -> callee: call = result  <instructions of the call, of the SPMC>\n";
@@ -27,7 +30,7 @@ impl Writer<'_> {
     pub fn line(&self, call: &Call) -> String {
         let mut line = self.paint(DIM, &format!("{:>12} pe{:<2}", grouped(call.time), call.pe));
         let function = decode::name(call.frame.function());
-        let arguments = list(&decode::arguments(&call.frame, call.version));
+        let arguments = self.list(&call.arguments());
         let ends = format!("{} -> {}", self.who(call.caller), self.who(call.callee));
         let _ = write!(
             line,
@@ -35,12 +38,12 @@ impl Writer<'_> {
             self.paint(BOLD, &function)
         );
         if let Some(answer) = call.answer {
-            let results = decode::results(&call.frame, &answer, call.version);
+            let results = call.results();
             let is_error = |field: &Field| matches!(field.value, Value::Error(_));
             let result = match decode::result_name(&call.frame, &answer) {
-                Some(name) if !results.is_empty() => format!("{name}({})", list(&results)),
+                Some(name) if !results.is_empty() => format!("{name}({})", self.list(&results)),
                 Some(name) => name,
-                None => list(&results),
+                None => self.list(&results),
             };
             let colour = if results.iter().any(is_error) {
                 RED
@@ -67,6 +70,38 @@ impl Writer<'_> {
         }
     }
 
+    fn list(&self, fields: &[Field]) -> String {
+        let fields = fields.iter().map(|field| match &field.value {
+            Value::Error(error) => error.name().into(),
+            value => format!("{}={}", field.name, self.value(value)),
+        });
+        fields.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns a value with endpoints by their names.
+    fn value(&self, value: &Value) -> String {
+        match value {
+            Value::Endpoint(id) => self.who(Who::of(*id)),
+            Value::Context(vcpu) => {
+                format!("{}.{}", self.who(Who::of(vcpu.partition)), vcpu.index)
+            }
+            Value::List(values) => {
+                let mut shown: Vec<_> = values
+                    .iter()
+                    .take(LONGEST_LIST)
+                    .map(|value| self.value(value))
+                    .collect();
+                let more = values.len() - shown.len();
+                if more > 0 {
+                    shown.push(format!("{more} more"));
+                }
+                format!("[{}]", shown.join(", "))
+            }
+            Value::Record(fields) => format!("{{{}}}", self.list(fields)),
+            value => value.to_string(),
+        }
+    }
+
     /// Returns the name of an end of a call.
     pub fn who(&self, who: Who) -> String {
         match who {
@@ -82,14 +117,6 @@ impl Writer<'_> {
             }
         }
     }
-}
-
-fn list(fields: &[Field]) -> String {
-    let fields = fields.iter().map(|field| match &field.value {
-        Value::Error(error) => error.name().into(),
-        value => format!("{}={value}", field.name),
-    });
-    fields.collect::<Vec<_>>().join(", ")
 }
 
 /// Returns a number with its digits in groups of three.
