@@ -52,8 +52,9 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     step(
         &format!("building the SPMC and the guests for {}", board.name),
         || {
-            run(&mut spmc_command(&target())?)?;
-            let mut command = build_command("guest", GUEST_PROFILE, &[], &target())?;
+            let place = Place::usual()?;
+            run(&mut spmc_command(&place)?)?;
+            let mut command = build_command("guest", GUEST_PROFILE, &[], &place)?;
             command.args(["--features", BARE_METAL]);
             for name in &guests {
                 command.args(["--bin", name]);
@@ -71,6 +72,31 @@ pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
     }
 
     spmc(&artefact(SPMC, SPMC_PROFILE), &target())
+}
+
+/// Where the SPMC is built: the source tree, the folder in which cargo keeps what it downloads, and
+/// the folder of products.
+pub struct Place {
+    pub tree: PathBuf,
+    pub cargo_home: PathBuf,
+    pub products: PathBuf,
+}
+
+impl Place {
+    /// Returns the place of all other builds.
+    pub fn usual() -> Result<Self> {
+        Ok(Self {
+            tree: root(),
+            cargo_home: cargo_home()?,
+            products: target(),
+        })
+    }
+}
+
+/// Builds the raw image of the SPMC in `place`, without looking anything up in the network.
+pub fn build_in(place: &Place) -> Result<Vec<u8>> {
+    run(spmc_command(place)?.args(["--offline", "--locked"]))?;
+    Ok(read(&place.products.join(TARGET).join(SPMC_PROFILE).join(SPMC))?.image)
 }
 
 /// Checks the SPMC that was linked as `linked`, and copies it to `products`.
@@ -107,7 +133,7 @@ fn holds_path(image: &[u8], folder: &Path) -> bool {
 }
 
 /// Returns the folder in which cargo keeps what it downloads.
-fn cargo_home() -> Result<PathBuf> {
+pub fn cargo_home() -> Result<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
     let set = std::env::var_os("CARGO_HOME").map(|folder| root().join(folder));
     set.or_else(home)
@@ -116,12 +142,14 @@ fn cargo_home() -> Result<PathBuf> {
 
 /// Returns flags of rustc by which messages of panics name the sources of crates in the same way,
 /// wherever cargo keeps them.
-fn remap_crates() -> Result<Vec<String>> {
-    let sources = cargo_home()?.join("registry/src");
+fn remap_crates(cargo_home: &Path) -> Result<Vec<String>> {
+    let registries = cargo_home.join("registry");
+    // The sources of a registry's crates are only unpacked when they are first built.
+    let packed = registries.join("cache");
     let mut flags = Vec::new();
-    for registry in fs::read_dir(&sources).with_context(|| sources.display().to_string())? {
-        let registry = registry?.path();
-        flags.push(format!("--remap-path-prefix={}=crates", registry.display()));
+    for registry in fs::read_dir(&packed).with_context(|| packed.display().to_string())? {
+        let sources = registries.join("src").join(registry?.file_name());
+        flags.push(format!("--remap-path-prefix={}=crates", sources.display()));
     }
     Ok(flags)
 }
@@ -169,28 +197,32 @@ pub fn host() -> Result<String> {
 
 /// Returns a `cargo` command for this workspace, which puts products in the folder of products.
 pub fn cargo_command(subcommand: &str) -> Command {
-    cargo_command_in(&target(), subcommand)
+    cargo_command_in(&root(), &target(), subcommand)
 }
 
-fn cargo_command_in(target: &Path, subcommand: &str) -> Command {
+fn cargo_command_in(tree: &Path, products: &Path, subcommand: &str) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .current_dir(root())
+        .current_dir(tree)
         .arg(subcommand)
         .arg("--target-dir")
-        .arg(target);
+        .arg(products);
     command
 }
 
-fn spmc_command(target: &Path) -> Result<Command> {
-    let mut command = build_command(SPMC_PACKAGE, SPMC_PROFILE, SMALL, target)?;
+fn spmc_command(place: &Place) -> Result<Command> {
+    let mut command = build_command(SPMC_PACKAGE, SPMC_PROFILE, SMALL, place)?;
     command.arg("--bins");
     Ok(command)
 }
 
-fn build_command(package: &str, profile: &str, flags: &[&str], target: &Path) -> Result<Command> {
-    let mut command = cargo_command_in(target, "build");
+fn build_command(package: &str, profile: &str, flags: &[&str], place: &Place) -> Result<Command> {
+    let mut command = cargo_command_in(&place.tree, &place.products, "build");
+    command.env("CARGO_HOME", &place.cargo_home);
+    // Flags of the environment would take the place of the flags below.
+    command.env_remove("RUSTFLAGS");
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.args(["--profile", profile]);
     command.args(["--target", TARGET, "--package", package]);
     if !is_verbose() {
@@ -198,7 +230,7 @@ fn build_command(package: &str, profile: &str, flags: &[&str], target: &Path) ->
     }
     // These flags follow those of `.cargo/config.toml`.
     let flags = flags.iter().map(|flag| flag.to_string());
-    let flags: Vec<String> = flags.chain(remap_crates()?).collect();
+    let flags: Vec<String> = flags.chain(remap_crates(&place.cargo_home)?).collect();
     command.arg("--config");
     command.arg(format!("target.{TARGET}.rustflags={flags:?}"));
     Ok(command)

@@ -40,6 +40,8 @@ pub enum Command {
     Setup,
     /// Build the SPMC and the guests: target/spmc.elf, target/spmc.bin
     Build(OfBoard),
+    /// Build the SPMC and TF-A again in other folders, and fail if an image differs
+    Reproduce,
     /// Build the flash image: TF-A, the SPMC and the partitions of a layout
     Image(Image),
     /// Boot it on QEMU; succeeds when the Normal world says that every test passed

@@ -1,6 +1,5 @@
 //! `cargo xtask faults`: reverts fixes, one at a time and in a copy of the tree, and requires that
 //! the test which guards each fix fails. This shows that the harness still detects such faults.
-//! Each fault is a patch in `tests/host/faults`, whose first line names a test binary of
 //! Each fault is a patch in `tests/host/faults`, the first line of which names a test binary of
 //! `host-tests` and a test in that binary. A patch that does not apply any more is an error: it
 //! must follow the engine.
@@ -12,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::{output, run, step};
-use crate::workspace::{root, target};
+use crate::workspace::{self, root, target};
 
 /// The start of the first line of each patch.
 const HEADER: &str = "Test: ";
@@ -36,7 +35,7 @@ pub fn faults(names: &[String]) -> Result<()> {
     }
     all.retain(|fault| names.is_empty() || names.contains(&fault.name));
     let tree = target().join("faults/tree");
-    copy(&tree)?;
+    workspace::copy(&tree)?;
     let mut unseen = Vec::new();
     for fault in &all {
         let found = step(&format!("without the fix of {}", fault.name), || {
@@ -82,24 +81,6 @@ fn all() -> Result<Vec<Fault>> {
     }
     all.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(all)
-}
-
-/// Copies the files of the tree, including new ones.
-fn copy(to: &Path) -> Result<()> {
-    if to.exists() {
-        fs::remove_dir_all(to)?;
-    }
-    let mut list = Command::new("git");
-    list.current_dir(root())
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"]);
-    for name in output(&mut list)?.lines() {
-        let (from, to) = (root().join(name), to.join(name));
-        if from.is_file() {
-            fs::create_dir_all(to.parent().context("a file of the tree")?)?;
-            fs::copy(&from, &to).with_context(|| from.display().to_string())?;
-        }
-    }
-    Ok(())
 }
 
 impl Fault {

@@ -49,7 +49,8 @@ const GIC: &str = "arm,gic-v3";
 pub struct Components {
     /// The board.
     pub board: &'static Board,
-    firmware: Firmware,
+    /// TF-A.
+    pub firmware: Firmware,
     /// The SPMC.
     pub spmc: Spmc,
 }

@@ -56,6 +56,7 @@ mod trace;
 #[allow(dead_code, reason = "the document lists fields, not values")]
 #[path = "../../../platform/aarch64/src/traps.rs"]
 mod traps;
+mod twice;
 mod untidy;
 mod view;
 mod workspace;
@@ -101,6 +102,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             }
         }
         Command::Build(of) => drop(build::build(of.board, None)?),
+        Command::Reproduce => twice::check()?,
         Command::Image(image) => {
             let (_, flash) = image::image(&image.into())?;
             println!("{}", flash.display());

@@ -31,6 +31,7 @@ use crate::process::{Progress, detail, is_verbose, run, step};
 use crate::qemu::Machine;
 use crate::sizes;
 use crate::trace;
+use crate::twice;
 use crate::workspace::target;
 
 /// Packages that can be built for the target only.
@@ -84,6 +85,7 @@ pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode>
         tally.board_tests()?;
     }
     if !fast {
+        tally.check("a second build elsewhere is equal", twice::check);
         tally.check("a trace of a boot", || trace::check(&Components::build()?));
         tally.check("a new partition in Rust", || {
             new_sp::try_out(Language::Rust)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::apt::Apt;
 use crate::board::Board;
@@ -84,6 +84,21 @@ pub struct Firmware {
     pub bl31: PathBuf,
 }
 
+impl Firmware {
+    fn below(products: &Path) -> Self {
+        Self {
+            bl1: products.join("bl1.bin"),
+            bl2: products.join("bl2.bin"),
+            bl31: products.join("bl31.bin"),
+        }
+    }
+
+    /// Returns the three files.
+    pub fn images(&self) -> [&Path; 3] {
+        [&self.bl1, &self.bl2, &self.bl31]
+    }
+}
+
 /// Lets every build take TF-A from the folder `tree`, which has another version, or is where
 /// Debian's source cannot be fetched. The tree itself is left as it is.
 pub fn use_tree(tree: &Path) -> Result<()> {
@@ -104,26 +119,14 @@ pub fn use_tree(tree: &Path) -> Result<()> {
 /// Builds TF-A, with `arguments` after those of the board, unless that was done before. A tree of
 /// the user's is built once by each run of this program: `make` knows what has changed in it.
 pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
-    let bl33 = board
-        .preloaded_bl33
-        .map(|address| format!("PRELOADED_BL33_BASE={address:#x}"));
-    let mut flags = [FLAGS, board.firmware].concat();
-    flags.extend(bl33.as_deref());
-    flags.extend(arguments.iter().map(String::as_str));
+    let flags = flags(board, arguments);
     let own = OWN_TREE.get();
-    if own.is_none() {
-        flags.extend(REPRODUCIBLE);
-    }
     let mut hasher = DefaultHasher::new();
     (SHA256, own, &flags).hash(&mut hasher);
     let products = target()
         .join("tfa")
         .join(format!("build-{:016x}", hasher.finish()));
-    let firmware = Firmware {
-        bl1: products.join("bl1.bin"),
-        bl2: products.join("bl2.bin"),
-        bl31: products.join("bl31.bin"),
-    };
+    let firmware = Firmware::below(&products);
     if let Some(tree) = own {
         let mut builds = OWN_BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
         if !builds.contains(&products) {
@@ -134,8 +137,7 @@ pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
         }
         return Ok(firmware);
     }
-    let built = [&firmware.bl1, &firmware.bl2, &firmware.bl31];
-    if built.iter().all(|image| image.exists()) {
+    if firmware.images().iter().all(|image| image.exists()) {
         return Ok(firmware);
     }
     let source = source()?;
@@ -144,6 +146,52 @@ pub fn build(board: &Board, arguments: &[String]) -> Result<Firmware> {
         || compile(&source, board.firmware_platform, &flags, &products),
     )?;
     Ok(firmware)
+}
+
+/// Builds TF-A once more, from another folder, and fails unless its images are equal to those of
+/// [`build`]. A tree of the user's is not built again: it may write the time of day into them.
+pub fn compare_builds(board: &Board) -> Result<()> {
+    if OWN_TREE.get().is_some() {
+        return Ok(());
+    }
+    let usual = build(board, &[])?;
+    let elsewhere = workshop().join("again");
+    if elsewhere.exists() {
+        fs::remove_dir_all(&elsewhere)?;
+    }
+    unpack(&elsewhere)?;
+    let products = elsewhere.join("products");
+    compile(
+        &elsewhere.join(FOLDER),
+        board.firmware_platform,
+        &flags(board, &[]),
+        &products,
+    )?;
+    let again = Firmware::below(&products);
+    for (one, other) in usual.images().into_iter().zip(again.images()) {
+        ensure!(
+            fs::read(one)? == fs::read(other)?,
+            "{} and {} differ",
+            one.display(),
+            other.display()
+        );
+    }
+    Ok(fs::remove_dir_all(elsewhere)?)
+}
+
+/// Returns the arguments of `make`.
+fn flags(board: &Board, arguments: &[String]) -> Vec<String> {
+    let flags = [FLAGS, board.firmware].concat();
+    let bl33 = board
+        .preloaded_bl33
+        .map(|address| format!("PRELOADED_BL33_BASE={address:#x}"));
+    let mut flags: Vec<String> = flags.into_iter().map(String::from).collect();
+    flags.extend(bl33);
+    flags.extend_from_slice(arguments);
+    if OWN_TREE.get().is_none() {
+        flags.extend(REPRODUCIBLE.map(String::from));
+    }
+    flags
 }
 
 /// Returns the arguments for a BL31 that forgets registers, see `tests/firmware/forgetful.c`.
@@ -162,7 +210,7 @@ pub fn forgetful() -> Result<[String; 3]> {
     ])
 }
 
-fn compile(source: &Path, platform: &str, flags: &[&str], products: &Path) -> Result<()> {
+fn compile(source: &Path, platform: &str, flags: &[String], products: &Path) -> Result<()> {
     let name = products.file_name().context("a folder of products")?;
     let work = workshop().join(name).with_extension("work");
     let keep = OWN_TREE.get().is_some();
@@ -215,6 +263,17 @@ fn source() -> Result<PathBuf> {
         return Ok(source);
     }
     fs::create_dir_all(&dir)?;
+    let unpacked = dir.join("unpacked");
+    if unpacked.exists() {
+        fs::remove_dir_all(&unpacked)?;
+    }
+    unpack(&unpacked)?;
+    fs::rename(unpacked.join(FOLDER), &source)?;
+    Ok(source)
+}
+
+/// Unpacks Debian's source below `folder`, and fetches it if it is not there yet.
+fn unpack(folder: &Path) -> Result<()> {
     let kept = target().join("tfa");
     fs::create_dir_all(&kept)?;
     let tarball = kept.join(TARBALL);
@@ -222,19 +281,14 @@ fn source() -> Result<PathBuf> {
         step(&format!("fetching {TARBALL}"), || fetch(&tarball))?;
     }
     check(&tarball)?;
-    let unpacked = dir.join("unpacked");
-    if unpacked.exists() {
-        fs::remove_dir_all(&unpacked)?;
-    }
-    fs::create_dir_all(&unpacked)?;
+    fs::create_dir_all(folder)?;
     run(Command::new("tar")
         .arg("-xJf")
         .arg(&tarball)
         .arg("-C")
-        .arg(&unpacked))?;
-    fs::rename(unpacked.join(FOLDER), &source)
-        .with_context(|| format!("{TARBALL} holds no {FOLDER}"))?;
-    Ok(source)
+        .arg(folder))?;
+    ensure!(folder.join(FOLDER).is_dir(), "{TARBALL} holds no {FOLDER}");
+    Ok(())
 }
 
 fn fetch(tarball: &Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The locations of the source tree and of the products.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -43,4 +44,31 @@ pub fn target() -> PathBuf {
         Some(dir) => root().join(dir),
         None => root().join("target"),
     }
+}
+
+/// Copies the tree to a new folder `to`, without products and without the history. Needs no git,
+/// because a tree may come without it.
+pub fn copy(to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    let left_out = [root().join("target"), target(), root().join(".git")];
+    copy_folder(&root(), to, &left_out)
+}
+
+fn copy_folder(from: &Path, to: &Path, left_out: &[PathBuf]) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let path = entry?.path();
+        let copy = to.join(path.file_name().context("a file of the tree")?);
+        if left_out.contains(&path) {
+            continue;
+        }
+        if path.is_dir() {
+            copy_folder(&path, &copy, left_out)?;
+        } else {
+            fs::copy(&path, &copy).with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
 }
