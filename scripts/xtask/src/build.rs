@@ -17,7 +17,7 @@ use crate::workspace::{root, target};
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 
 /// The package with the SPMC's program, and the program, which is the same for all boards.
-const SPMC_PACKAGE: &str = "platform-aarch64";
+pub const SPMC_PACKAGE: &str = "platform-aarch64";
 const SPMC: &str = "spmc";
 
 /// The feature that the guests' programs need.

@@ -42,6 +42,8 @@ pub enum Command {
     Build(OfBoard),
     /// Build the SPMC and TF-A again in other folders, and fail if an image differs
     Reproduce,
+    /// Judge the crates of the image and of the tools, and write a CycloneDX document for each
+    Sbom,
     /// Build the flash image: TF-A, the SPMC and the partitions of a layout
     Image(Image),
     /// Boot it on QEMU; succeeds when the Normal world says that every test passed

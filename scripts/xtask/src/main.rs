@@ -40,6 +40,7 @@ mod plugin;
 mod process;
 mod qemu;
 mod rows;
+mod sbom;
 #[allow(dead_code, reason = "the guests use the other items")]
 #[path = "../../../tests/guest/src/selection.rs"]
 mod selection;
@@ -103,6 +104,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Build(of) => drop(build::build(of.board, None)?),
         Command::Reproduce => twice::check()?,
+        Command::Sbom => {
+            for path in sbom::sbom()? {
+                println!("{}", path.display());
+            }
+        }
         Command::Image(image) => {
             let (_, flash) = image::image(&image.into())?;
             println!("{}", flash.display());

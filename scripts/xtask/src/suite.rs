@@ -29,6 +29,7 @@ use crate::new_sp::{self, Language};
 use crate::parallel;
 use crate::process::{Progress, detail, is_verbose, run, step};
 use crate::qemu::Machine;
+use crate::sbom;
 use crate::sizes;
 use crate::trace;
 use crate::twice;
@@ -69,6 +70,7 @@ pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode>
         run(cargo_doc(cargo_command("doc").arg("--quiet")))?;
         run(cargo_doc(&mut bare_metal("doc")))
     });
+    tally.check("licences and sources of crates", || sbom::judge().map(drop));
     tally.check("the requirements and their tests", || conformance(true));
     tally.check("the book and its links", || book(true).map(drop));
     tally.host_tests()?;
