@@ -65,6 +65,7 @@ const PARTITION: Words = Words {
 
 const BOOT_INFO: Words = leaf(&["compatible", "ffa_manifest", "hob_list"]);
 const RX_TX: Words = leaf(&["compatible", "rx-buffer", "tx-buffer"]);
+const LIVE_STATE: Words = leaf(&["compatible", "live-state-buffer"]);
 const LIST: Words = leaf(&["compatible", "description"]);
 
 const MEMORY_REGION: Words = leaf(&[
@@ -176,6 +177,7 @@ fn words(is_spmc: bool, node: &Node) -> Option<&'static Words> {
         (false, _, "/") => &PARTITION,
         (false, _, "/boot-info") => &BOOT_INFO,
         (false, _, "/rx_tx-info") => &RX_TX,
+        (false, _, "/live-state-buffer-info") => &LIVE_STATE,
         (false, _, "/memory-regions" | "/device-regions" | "/services") => &LIST,
         (false, "/memory-regions", _) => &MEMORY_REGION,
         (false, "/device-regions", _) => &DEVICE_REGION,

@@ -29,6 +29,9 @@ bitflags! {
         const RECEIVE_DIRECT2 = 1 << 9;
         /// Sends FFA_MSG_SEND_DIRECT_REQ2 (1.2).
         const SEND_DIRECT2 = 1 << 10;
+        /// Can be replaced by another image while the system runs (1.3). Bit 12, by which that
+        /// needs all PEs to meet, is never set.
+        const LIVE_ACTIVATION = 1 << 11;
     }
 }
 

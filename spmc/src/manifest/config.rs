@@ -150,6 +150,16 @@ pub enum AbortAction {
     Propagate,
 }
 
+/// `live-activation-support`: how an image takes over from the one before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LiveActivation {
+    /// `live-activation-register`: the register that is 1 if an image takes over, and 0 otherwise.
+    pub register: u8,
+    /// `live-state-buffer-info`: the index in `memory_regions` of the region in which an image
+    /// leaves its state to the next one; none if there is no state to hand over.
+    pub state_buffer: Option<usize>,
+}
+
 bitflags! {
     /// `power-management-messages`: the messages that a partition subscribes to.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -411,6 +421,8 @@ pub struct PartitionConfig {
     pub abort_action: AbortAction,
     /// `image-uuid`; nil if there is none.
     pub image_uuid: Uuid,
+    /// `live-activation-support`, with what it needs.
+    pub live_activation: Option<LiveActivation>,
     /// With [`AbortAction::Restart`]: the end of the package's memory, which the SPMC keeps for a
     /// copy of the package. `memory` ends before it.
     pub copy: Option<PageRange<Pa>>,

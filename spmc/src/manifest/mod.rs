@@ -21,6 +21,7 @@ mod error;
 pub mod hob;
 pub mod ids;
 mod interrupts;
+mod life_cycle;
 pub mod own_memory;
 pub mod package;
 pub mod partition_manifest;

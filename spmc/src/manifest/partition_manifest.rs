@@ -15,6 +15,7 @@ use super::config::{
     PartitionConfig, PowerMessages, SriPolicy, VmMessages,
 };
 use super::error::{Found, Parsed, Report, go_on};
+use super::life_cycle::LifeCycle;
 use super::preemption::Preemption;
 use super::processor;
 use super::property::{Ignored, Property};
@@ -50,19 +51,11 @@ struct Draft<'a, 'c> {
     load_address: Option<u64>,
     mem_size: Option<u64>,
     preemption: Preemption,
-    lifecycle: Lifecycle,
+    life_cycle: LifeCycle<'a>,
     phandles: Phandles,
     /// The node with the phandles of `rx-buffer` and `tx-buffer`.
     rx_tx: Option<(Node<'a>, u32, u32)>,
     ignored: Ignored,
-}
-
-/// The properties of FF-A 1.3 that depend on each other.
-#[derive(Default)]
-struct Lifecycle {
-    abort_action: bool,
-    live_activation: bool,
-    live_activation_register: Option<u32>,
 }
 
 /// Reads the manifest in `dtb` of the package that `entry` describes, leaves all that is wrong with
@@ -110,6 +103,7 @@ fn initial(entry: &PackageEntry) -> PartitionConfig {
         lifecycle: false,
         abort_action: AbortAction::Stop,
         image_uuid: Uuid::NIL,
+        live_activation: None,
         copy: None,
         auxiliary_id: None,
         memory_regions: Vec::new(),
@@ -155,7 +149,7 @@ impl<'a, 'c> Draft<'a, 'c> {
             load_address: None,
             mem_size: None,
             preemption: Preemption::default(),
-            lifecycle: Lifecycle::default(),
+            life_cycle: LifeCycle::default(),
             phandles: Phandles::default(),
             rx_tx: None,
             ignored: Ignored::default(),
@@ -174,7 +168,7 @@ impl<'a, 'c> Draft<'a, 'c> {
                 regions::parse_memory(node, self.config, &mut self.phandles, ignored);
             }
             "device-regions" => regions::parse_devices(node, self.config, ignored),
-            "live-state-buffer-info" => ignored.note("live-state-buffer-info"),
+            "live-state-buffer-info" => self.life_cycle.parse_buffer(node),
             _ => {}
         }
     }
@@ -266,26 +260,8 @@ impl<'a, 'c> Draft<'a, 'c> {
             "lifecycle-support" => {
                 self.config.lifecycle = property.flag()?;
             }
-            "abort-action" => {
-                self.lifecycle.abort_action = true;
-                self.config.abort_action = match property.u32_up_to(3, "0 to 3")? {
-                    0 => AbortAction::Stop,
-                    1 => AbortAction::Destroy,
-                    2 => AbortAction::Restart,
-                    _ => AbortAction::Propagate,
-                };
-            }
-            "live-activation-support" => {
-                self.lifecycle.live_activation = property.flag()?;
-                self.ignored.note("live-activation-support");
-            }
-            "live-activation-register" => {
-                let register = property.u32()?;
-                if !matches!(register, 0..=3 | 5..=7) {
-                    return Err(property.error("0 to 3 or 5 to 7", Found::Count(register.into())));
-                }
-                self.lifecycle.live_activation_register = Some(register);
-                self.ignored.note("live-activation-register");
+            "abort-action" | "live-activation-support" | "live-activation-register" => {
+                self.life_cycle.set(property)?;
             }
             "image-uuid" => self.config.image_uuid = services::uuid(property)?,
             _ => processor::set(self.config, property)?,
@@ -380,7 +356,6 @@ impl<'a, 'c> Draft<'a, 'c> {
         let queues_others = self.config.queues_other_interrupts;
         let preemption = &self.preemption;
         self.config.ns_interrupts = preemption.check(root, self.exception_level, queues_others);
-        self.check_lifecycle(root, vcpu_count);
         if vcpu_count == 1 {
             // A migratable context gets no messages about PEs that go on or off.
             self.config.power_messages = PowerMessages::empty();
@@ -392,6 +367,8 @@ impl<'a, 'c> Draft<'a, 'c> {
                 self.config.rx_tx = Some((rx, tx));
             }
         }
+        self.life_cycle
+            .check(root, vcpu_count, &self.phandles, self.config);
         self.check_stream_endpoints(root);
         if self.config.boot_info.is_some_and(|wanted| wanted.hob_list) {
             self.check_hob_list(root, ffa_version);
@@ -445,48 +422,6 @@ impl<'a, 'c> Draft<'a, 'c> {
         }
     }
 
-    fn check_lifecycle(&self, root: &Node, vcpu_count: u16) {
-        let Lifecycle {
-            abort_action,
-            live_activation,
-            live_activation_register,
-        } = self.lifecycle;
-        let support = self.config.lifecycle;
-        if !support && abort_action {
-            root.missing("lifecycle-support", "it together with abort-action");
-        }
-        if self.config.abort_action == AbortAction::Restart && vcpu_count != 1 {
-            // The SPMC cannot stop contexts on other PEs.
-            root.error(
-                "execution-ctx-count",
-                "1, as abort-action is 2 (restart)",
-                Found::Count(vcpu_count.into()),
-            );
-        }
-        if !support && live_activation {
-            root.missing(
-                "lifecycle-support",
-                "it together with live-activation-support",
-            );
-        }
-        if live_activation && vcpu_count != 1 {
-            root.error(
-                "execution-ctx-count",
-                "1 with live-activation-support",
-                Found::Count(vcpu_count.into()),
-            );
-        }
-        if let (Some(live), Some(boot)) = (live_activation_register, self.config.boot_register)
-            && live == boot.into()
-        {
-            root.error(
-                "live-activation-register",
-                "another register than gp-register-num",
-                Found::Count(live.into()),
-            );
-        }
-    }
-
     /// Logs one line for each property without effect.
     #[inline(never)]
     fn warn(&self, entry: &PackageEntry) {
@@ -494,6 +429,11 @@ impl<'a, 'c> Draft<'a, 'c> {
         let vcpu_count = self.contexts.unwrap_or(0);
         for property in &self.ignored.0 {
             log::warn!("{name}: {property}: accepted without effect, not supported yet");
+        }
+        for property in self.life_cycle.without_support() {
+            log::warn!(
+                "{name}: {property}: without effect, as there is no live-activation-support"
+            );
         }
         if self.preemption.overrules_model() {
             log::warn!("{name}: run-time-model: overruled by the action on Non-secure interrupts");

@@ -13,7 +13,7 @@ use spmc::manifest::config::{
 use spmc::vector_length::VectorLength;
 
 use crate::log_capture::capture;
-use crate::tree::{Node, entry, manifest, parse_partition, range, region};
+use crate::tree::{Node, entry, manifest, parse_partition, range, region, with_live_activation};
 
 fn parse(tree: &Node) -> Result<PartitionConfig, ManifestError> {
     parse_partition(&tree.to_dtb(), &entry())
@@ -264,33 +264,63 @@ fn addresses_may_be_one_cell_or_two() {
 }
 
 /// A property that has no effect yet: its place, its name and its cells.
-const WITHOUT_EFFECT: [(&str, &str, &[u32]); 6] = [
+const WITHOUT_EFFECT: [(&str, &str, &[u32]); 3] = [
     ("", "auxiliary-id", &[0x9000]),
     ("", "time-slice-mem", &[]),
     ("", "stream-endpoint-ids", &[1, 2]),
-    ("", "live-activation-support", &[]),
-    ("", "live-activation-register", &[5]),
-    ("", "live-state-buffer-info", &[1]),
 ];
 
 // req: MAN-06, MAN-18
 #[test]
 fn a_property_without_effect_costs_one_line_that_names_partition_and_property() {
     for (path, name, cells) in WITHOUT_EFFECT {
-        let (_, lines) = changed(|tree| {
-            if name == "live-activation-support" {
-                tree.put("", "lifecycle-support", &[]);
-            }
-            if name == "live-state-buffer-info" {
-                tree.put("live-state-buffer-info", "pages-count", cells);
-                return;
-            }
-            tree.put(path, name, cells);
-        });
+        let (_, lines) = changed(|tree| tree.put(path, name, cells));
         let about: Vec<_> = lines.iter().filter(|line| line.contains(name)).collect();
         let expected = format!("WARN sp1: {name}: accepted without effect, not supported yet");
         assert_eq!(about, [&expected]);
     }
+}
+
+// req: PMAN-30
+#[test]
+fn live_activation_has_what_it_needs() {
+    for phandle in [&[21][..], &[0, 21]] {
+        for register in [0, 1, 3, 5, 6, 7] {
+            let (config, lines) = changed(|tree| {
+                with_live_activation(tree);
+                tree.put("", "live-activation-register", &[register]);
+                tree.put("live-state-buffer-info", "live-state-buffer", phandle);
+            });
+            assert_eq!(lines, [""; 0]);
+            let live = config.live_activation.expect("the manifest asks for it");
+            assert_eq!(u32::from(live.register), register);
+            let buffer = live.state_buffer.expect("the manifest names one");
+            let region = &config.memory_regions[buffer];
+            assert_eq!(region.range, range(0x0641_0000, 2));
+        }
+    }
+    let (stateless, lines) = changed(|tree| {
+        with_live_activation(tree);
+        tree.remove_node("live-state-buffer-info");
+    });
+    assert_eq!(lines, [""; 0]);
+    let live = stateless.live_activation.expect("the manifest asks for it");
+    assert_eq!((live.register, live.state_buffer), (1, None));
+    assert_eq!(changed(|_| {}).0.live_activation, None);
+}
+
+// req: PMAN-30
+#[test]
+fn parts_of_live_activation_are_nothing_without_support() {
+    let (config, lines) = changed(|tree| {
+        with_live_activation(tree);
+        tree.remove("", "live-activation-support");
+    });
+    assert_eq!(config.live_activation, None);
+    let line =
+        |name| format!("WARN sp1: {name}: without effect, as there is no live-activation-support");
+    let names = ["live-activation-register", "live-state-buffer-info"];
+    assert_eq!(lines, names.map(line));
 }
 
 // req: MAN-18, PMAN-08

@@ -3,7 +3,7 @@
 
 use spmc::manifest::validate;
 
-use crate::tree::{Node, entry, manifest, parse_partition};
+use crate::tree::{Node, entry, manifest, parse_partition, with_live_activation};
 
 /// Checks that the usual manifest is refused with `line` after `change`.
 #[track_caller]
@@ -414,10 +414,6 @@ fn life_cycle_properties_that_contradict_each_other() {
         "/: lifecycle-support: expected it together with abort-action, found nothing",
     );
     refused(
-        |tree| tree.put("", "live-activation-support", &[]),
-        "/: lifecycle-support: expected it together with live-activation-support, found nothing",
-    );
-    refused(
         |tree| {
             tree.put("", "lifecycle-support", &[]);
             tree.put("", "abort-action", &[4]);
@@ -432,21 +428,128 @@ fn life_cycle_properties_that_contradict_each_other() {
         },
         "/: execution-ctx-count: expected 1, as abort-action is 2 (restart), found 2",
     );
-    refused(
-        |tree| {
-            tree.put("", "lifecycle-support", &[]);
-            tree.put("", "live-activation-support", &[]);
-            tree.put("", "execution-ctx-count", &[2]);
-        },
+}
+
+// req: PMAN-30
+#[test]
+fn live_activation_that_lacks_something() {
+    let live = |change: &dyn Fn(&mut Node), line: &str| {
+        refused(
+            |tree| {
+                with_live_activation(tree);
+                change(tree);
+            },
+            line,
+        );
+    };
+    let together = "expected it together with live-activation-support, found nothing";
+    for name in [
+        "lifecycle-support",
+        "image-uuid",
+        "live-activation-register",
+    ] {
+        live(
+            &|tree| tree.remove("", name),
+            &format!("/: {name}: {together}"),
+        );
+    }
+    live(
+        &|tree| tree.put("", "execution-ctx-count", &[2]),
         "/: execution-ctx-count: expected 1 with live-activation-support, found 2",
     );
-    refused(
-        |tree| tree.put("", "live-activation-register", &[4]),
-        "/: live-activation-register: expected 0 to 3 or 5 to 7, found 4",
+    live(
+        &|tree| tree.put("", "live-activation-support", &[1]),
+        "/: live-activation-support: expected no value, found 4 bytes",
+    );
+    for register in [4, 8, 0x101] {
+        live(
+            &|tree| tree.put("", "live-activation-register", &[register]),
+            &format!("/: live-activation-register: expected 0 to 3 or 5 to 7, found {register}"),
+        );
+    }
+    live(
+        &|tree| tree.put("", "live-activation-register", &[2]),
+        "/: live-activation-register: expected another register than gp-register-num, found 2",
+    );
+}
+
+// req: PMAN-31
+#[test]
+fn buffers_in_which_no_state_is_safe() {
+    let info = "/live-state-buffer-info: live-state-buffer: expected";
+    let changed = |node: &str, name: &str, cells: &[u32], line: &str| {
+        refused(
+            |tree| {
+                with_live_activation(tree);
+                tree.put(node, name, cells);
+            },
+            line,
+        );
+    };
+    let info_node = "live-state-buffer-info";
+    let here = "0x6410000..0x6412000";
+    let phandle = format!("{info} a phandle of a memory region, found");
+    changed(
+        info_node,
+        "live-state-buffer",
+        &[22],
+        &format!("{phandle} 0x16"),
+    );
+    changed(
+        info_node,
+        "live-state-buffer",
+        &[0],
+        &format!("{phandle} 0x0"),
+    );
+    changed(
+        info_node,
+        "compatible",
+        &[1],
+        &format!(
+            "/{info_node}: compatible: expected \"arm,ffa-manifest,live-state-buffer\", found \"another\""
+        ),
+    );
+    changed(
+        info_node,
+        "live-state-buffer",
+        &[11],
+        &format!(
+            "{info} a region to read and write, without execute permission, found 0x6400000..0x6401000"
+        ),
+    );
+    changed(
+        info_node,
+        "live-state-buffer",
+        &[12],
+        &format!("{info} a region other than RX and TX, found 0x6401000..0x6402000"),
+    );
+    let state = "memory-regions/state";
+    for attributes in [1, 5, 7] {
+        changed(
+            state,
+            "attributes",
+            &[attributes],
+            &format!("{info} a region to read and write, without execute permission, found {here}"),
+        );
+    }
+    changed(
+        state,
+        "attributes",
+        &[0xb],
+        &format!("{info} a Secure region, found {here}"),
+    );
+    changed(
+        state,
+        "base-address",
+        &[0, 0x0641_0800],
+        "/memory-regions/state: base-address: expected a 4 KiB aligned address, found 0x6410800",
     );
     refused(
-        |tree| tree.put("", "live-activation-register", &[2]),
-        "/: live-activation-register: expected another register than gp-register-num, found 2",
+        |tree| {
+            with_live_activation(tree);
+            tree.remove(info_node, "live-state-buffer");
+        },
+        "/live-state-buffer-info: live-state-buffer: expected a phandle of a memory region, found nothing",
     );
 }
 

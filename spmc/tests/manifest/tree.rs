@@ -200,6 +200,26 @@ pub fn manifest() -> Node {
         )
 }
 
+/// Makes the usual partition one that can be replaced while the system runs.
+pub fn with_live_activation(tree: &mut Node) {
+    tree.put("", "lifecycle-support", &[]);
+    tree.put("", "live-activation-support", &[]);
+    tree.put("", "live-activation-register", &[1]);
+    tree.put("", "image-uuid", &[1, 2, 3, 4]);
+    let compatible = "arm,ffa-manifest,live-state-buffer";
+    tree.put_string("live-state-buffer-info", "compatible", compatible);
+    tree.put("live-state-buffer-info", "live-state-buffer", &[21]);
+    let buffer = [
+        ("base-address", &[0, 0x0641_0000][..]),
+        ("pages-count", &[2]),
+        ("attributes", &[3]),
+        ("phandle", &[21]),
+    ];
+    for (name, cells) in buffer {
+        tree.put("memory-regions/state", name, cells);
+    }
+}
+
 /// Returns an SPMC manifest that fits [`manifest`].
 pub fn spmc_manifest() -> Node {
     let vm = |name: &str, base: u32| {

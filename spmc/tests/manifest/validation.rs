@@ -4,7 +4,9 @@ use spmc::manifest::config::{PackageEntry, PartitionConfig};
 use spmc::manifest::{ManifestError, check, spmc_manifest, validate};
 
 use crate::log_capture::capture;
-use crate::tree::{Node, entry, manifest, parse_partition, range, spmc_manifest};
+use crate::tree::{
+    Node, entry, manifest, parse_partition, range, spmc_manifest, with_live_activation,
+};
 
 /// Validates the usual manifest against the SPMC manifest and `earlier` partitions, after changes
 /// to both manifests.
@@ -85,6 +87,30 @@ fn refused_behind(earlier: PartitionConfig, change: impl FnOnce(&mut Node), line
             .unwrap_err()
             .to_string(),
         line
+    );
+}
+
+// req: PMAN-30, PMAN-31
+#[test]
+fn no_image_overwrites_the_state_of_the_one_before_it() {
+    assert_eq!(validate(&[], with_live_activation, |_| {}), Ok(()));
+    refused(
+        |tree| {
+            with_live_activation(tree);
+            tree.put("memory-regions/state", "base-address", &[0, 0x063f_0000]);
+        },
+        "/live-state-buffer-info: live-state-buffer: expected a region outside of the package, \
+         found 0x63f0000..0x63f2000",
+    );
+    // A device that sees the partition could change the new image before it runs.
+    refused(
+        |tree| {
+            with_live_activation(tree);
+            tree.put("device-regions/uart", "smmu-id", &[0]);
+            tree.put("device-regions/uart", "stream-ids", &[7]);
+        },
+        "/device-regions/uart: stream-ids: expected none that see a partition with \
+         live-activation-support, found 0x7",
     );
 }
 

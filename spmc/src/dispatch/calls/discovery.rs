@@ -103,13 +103,16 @@ impl Query {
         let by_image = self.names_image_of(frozen);
         let any = by_image || self.uuid.is_nil();
         let version = partition.endpoint.version();
-        let visible = self.visible & properties_of(version);
+        // An image can be replaced whatever version it negotiated.
+        let visible = self.visible & (properties_of(version) | Properties::LIVE_ACTIVATION);
         let each = self.version >= Version::V1_2;
         let mut constant = Properties::AARCH64;
         constant.set(Properties::NOTIFICATIONS, frozen.config.notifications);
         let wants = |messages| frozen.config.vm_messages.contains(messages);
         constant.set(Properties::VM_CREATED, wants(VmMessages::CREATED));
         constant.set(Properties::VM_DESTROYED, wants(VmMessages::DESTROYED));
+        let live = frozen.config.live_activation.is_some();
+        constant.set(Properties::LIVE_ACTIVATION, live);
         frozen
             .config
             .services
@@ -215,6 +218,7 @@ impl<H: Hal> Spmc<H> {
             let mut partitions = self.live_partitions();
             if partitions.any(|partition| query.names_image_of(&partition.frozen)) {
                 size = MAX_DESCRIPTOR;
+                query.visible |= Properties::LIVE_ACTIVATION;
             }
         }
         if start == 0 && tag != 0 {
@@ -324,6 +328,9 @@ fn visible_properties<C>(instance: &Instance<'_, C>, version: Version) -> Proper
     visible.remove(Properties::VM_CREATED | Properties::VM_DESTROYED);
     if version < Version::V1_1 {
         visible.remove(Properties::AARCH64);
+    }
+    if version >= Version::V1_3 {
+        visible |= Properties::LIVE_ACTIVATION;
     }
     if let Instance::NormalWorld(_) = instance {
         // A partition cannot send requests to the Normal world.

@@ -3,9 +3,10 @@
 use crate::addr::World;
 use crate::limits::MAX_MAILBOX_PAGES;
 use crate::manifest::config::{
-    AbortAction, Branches, ExceptionLevel, NsInterruptAction, PartitionConfig, Permissions,
+    AbortAction, Branches, ExceptionLevel, MemoryRegion, NsInterruptAction, PartitionConfig,
+    Permissions,
 };
-use crate::manifest::error::{Found, ManifestError, Parsed, Report, go_on, limit_text};
+use crate::manifest::error::{Found, ManifestError, Parsed, Refused, Report, go_on, limit_text};
 use crate::manifest::refusal::{device_error, first, memory_error};
 
 const NO_STREAMS: &str = "none: streams belong to devices, and see what the endpoint does";
@@ -36,6 +37,7 @@ pub fn judge_supported(config: &PartitionConfig, report: &Report) {
         }
     }
     go_on(check_buffers(config, report));
+    go_on(check_state_buffer(config, report));
 }
 
 /// Checks an S-EL0 partition, which has no stage 1 of its own to separate writable from executable
@@ -125,12 +127,68 @@ pub(super) fn check_buffers(config: &PartitionConfig, report: &Report) -> Parsed
     Ok(())
 }
 
-/// Refuses streams in a partition that is restarted: nothing stops a device while its partition is
-/// loaded again, so the device could change what was just checked.
-pub(super) fn check_restart(config: &PartitionConfig, report: &Report) -> Parsed<()> {
-    if config.abort_action != AbortAction::Restart {
+/// Returns the region in which an image leaves its state.
+fn state_buffer(config: &PartitionConfig) -> Option<(usize, &MemoryRegion)> {
+    let index = config.live_activation?.state_buffer?;
+    Some((index, config.memory_regions.get(index)?))
+}
+
+/// Notes that the state of an image would not be safe in its region.
+#[cold]
+#[inline(never)]
+fn unsafe_state(region: &MemoryRegion, expected: &'static str, report: &Report) -> Refused {
+    let found = Found::Range(region.range);
+    report.refuse(
+        "/live-state-buffer-info",
+        "live-state-buffer",
+        expected,
+        found,
+    )
+}
+
+/// Checks that nobody else can change the state that an image leaves to the next one, and that
+/// messages do not.
+fn check_state_buffer(config: &PartitionConfig, report: &Report) -> Parsed<()> {
+    let Some((index, region)) = state_buffer(config) else {
         return Ok(());
+    };
+    let expected = if region.world != World::Secure {
+        "a Secure region"
+    } else if region.permissions != Permissions::READ | Permissions::WRITE {
+        "a region to read and write, without execute permission"
+    } else if config
+        .rx_tx
+        .is_some_and(|(rx, tx)| index == rx || index == tx)
+    {
+        "a region other than RX and TX"
+    } else {
+        return Ok(());
+    };
+    Err(unsafe_state(region, expected, report))
+}
+
+/// Checks that the next image does not overwrite the state when it is loaded.
+pub(super) fn check_state_place(config: &PartitionConfig, report: &Report) -> Parsed<()> {
+    match state_buffer(config) {
+        Some((_, region)) if region.in_package => Err(unsafe_state(
+            region,
+            "a region outside of the package",
+            report,
+        )),
+        _ => Ok(()),
     }
+}
+
+/// Refuses streams in a partition whose image is loaded again, as it is restarted or replaced:
+/// nothing stops a device meanwhile, so the device could change what was just checked.
+pub(super) fn check_reload(config: &PartitionConfig, report: &Report) -> Parsed<()> {
+    let expected = if config.abort_action == AbortAction::Restart {
+        "none that see a partition with abort-action 2 (restart)"
+    } else if config.live_activation.is_some() {
+        "none that see a partition with live-activation-support"
+    } else {
+        return Ok(());
+    };
     let mut devices = config.device_regions.iter();
     let own = devices.find_map(|region| {
         let streams = region.streams.as_ref();
@@ -143,7 +201,7 @@ pub(super) fn check_restart(config: &PartitionConfig, report: &Report) -> Parsed
         Some((region, streams)) => Err(device_error(
             region,
             "stream-ids",
-            "none that see a partition with abort-action 2 (restart)",
+            expected,
             first(streams),
             report,
         )),

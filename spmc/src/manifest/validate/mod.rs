@@ -18,7 +18,7 @@ use super::error::{Found, ManifestError, Parsed, Report, go_on};
 use super::interrupts;
 use crate::addr::{Pa, PageRange};
 use crate::vector_length::VectorLength;
-use alone::check_restart;
+use alone::{check_reload, check_state_place};
 use ranges::{check_device_regions, check_memory_regions, check_regions};
 use streams::{check_independent_streams, check_stream_endpoints, check_streams};
 
@@ -83,7 +83,8 @@ fn judge_alone(
     check_device_regions(config, spmc, image, report);
     interrupts::check_targets(config, spmc, report);
     go_on(check_auxiliary_id(config, spmc, report));
-    go_on(check_restart(config, report));
+    go_on(check_reload(config, report));
+    go_on(check_state_place(config, report));
     go_on(check_independent_streams(config, spmc, report));
     go_on(check_stream_endpoints(config, spmc, report));
     go_on(check_streams(config, config, report));

@@ -201,6 +201,57 @@ fn an_image_is_found_by_older_callers_in_registers_only() {
     assert_eq!(nwd.call(query(NIL)).success()[..2], [3, 24]);
 }
 
+/// The property of partitions that can be replaced while the system runs.
+const LIVE: u32 = 1 << 11;
+
+// A logical partition asks by the image, whatever the Normal world speaks.
+// req: PINFO-23
+#[test]
+fn callers_at_1_3_learn_who_can_be_replaced() {
+    let live = |fdt: &mut vm_fdt::FdtWriter| {
+        for name in ["lifecycle-support", "live-activation-support"] {
+            fdt.property_null(name).unwrap();
+        }
+        fdt.property_u32("live-activation-register", 1).unwrap();
+        fdt.property_array_u32("image-uuid", &IMAGE).unwrap();
+    };
+    let asks = |minor| {
+        PartitionSpec::new("asks").version(minor).script(move |sp| {
+            let first = by_registers(NIL, 0, 0);
+            let answer = sp.call_with(Regs::new(first));
+            let expected = if minor == 3 { LIVE } else { 0 };
+            assert_eq!((answer.0[3] >> 32) as u32 & LIVE, expected, "1.{minor}");
+            sp.serve(|_, request| request.payload())
+        })
+    };
+    // The version of the partition itself does not count.
+    for minor in [1, 3] {
+        let replaced = PartitionSpec::new("sp1").version(minor);
+        let system = boot([
+            replaced.with(|sp| sp.extra = Some(Arc::new(live))),
+            asks(2),
+            asks(3),
+        ]);
+        let nwd = system.nwd();
+        let properties = |query: [u64; 4], length: u64| {
+            let answer = nwd.call(query);
+            assert_eq!(answer.0[2] >> 48, length);
+            (answer.0[3] >> 32) as u32
+        };
+        nwd.version(V1_2);
+        assert_eq!(properties(by_registers(NIL, 0, 0), 24) & LIVE, 0);
+        assert_eq!(properties(by_registers(IMAGE, 0, 0), 48) & LIVE, LIVE);
+        let system = boot([PartitionSpec::new("sp1").with(|sp| sp.extra = Some(Arc::new(live)))]);
+        let nwd = system.nwd();
+        nwd.version(V1_3);
+        for query in [by_registers(NIL, 0, 0), by_registers(IMAGE, 0, 0)] {
+            let answer = nwd.call(query);
+            // Bit 12 would ask for a meeting of all PEs.
+            assert_eq!((answer.0[3] >> 32) as u32 & !0x7ff, LIVE);
+        }
+    }
+}
+
 /// Negotiates 1.`minor` and answers each request with its own payload plus one in each register, by
 /// a response of that form.
 fn echo(minor: u64, response: u64) -> impl Fn(&mut Sp) + Send + Sync + 'static {
