@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use host_tests::ffa::*;
+use host_tests::system::NWD_PAGES;
 use host_tests::{PartitionSpec, Regs, Sp, System};
 
 const SP1: u64 = 0x8001;
@@ -96,5 +97,47 @@ fn a_partition_that_starts_is_not_ready() {
             .boot();
         assert!(!system.spmc.partitions[1].is_dead());
         assert_eq!(system.machine.spmd_version.load(Ordering::Relaxed), V1_3);
+    }
+}
+
+// req: LIFE-05
+#[test]
+fn what_needs_no_work_of_a_partition_that_failed() {
+    let page = NWD_PAGES;
+    for action in [None, Some(STOP), Some(DESTROY)] {
+        let mortal = mortal(action).with(|spec| {
+            spec.messaging = 7;
+            spec.extra = spec
+                .extra
+                .take()
+                .map(|extra| -> host_tests::manifest::Extra {
+                    Arc::new(move |fdt| {
+                        extra(fdt);
+                        fdt.property_null("notification-support").unwrap();
+                    })
+                });
+        });
+        let system = System::builder()
+            .el3(3, 3)
+            .sp(mortal)
+            .sp(PartitionSpec::new("other").version(3))
+            .boot();
+        let nwd = system.nwd();
+        nwd.version(V1_3);
+        nwd.map_buffers();
+        nwd.call([NOTIFICATION_BITMAP_CREATE, 0, 1]).success();
+        let lent = nwd.send(MEM_LEND_64, &Transaction::lend(0, 0x8001, RW, &[(page, 1)]));
+        nwd.call([DIRECT_REQ_32, SP1]);
+        nwd.reclaim(lent).success();
+        let share = Transaction::share(0, 0x8001, RW, &[(page, 1)]);
+        let share = share.encode(Layout::V1_2);
+        nwd.memory_refused(MEM_SHARE_64, &share, INVALID_PARAMETERS);
+        nwd.refused([NOTIFICATION_SET, SP1, 0, 1, 0, 0, 0, 0], DENIED);
+        nwd.refused(
+            [NOTIFICATION_GET, SP1, 1, 0, 0, 0, 0, 0],
+            INVALID_PARAMETERS,
+        );
+        nwd.call([NOTIFICATION_BIND, SP1 << 16, 0, 1]).success();
+        nwd.call([NOTIFICATION_UNBIND, SP1 << 16, 0, 1]).success();
     }
 }
