@@ -274,7 +274,8 @@ pub enum Exit {
     /// The EL1 physical timer of the loaded context changed its state.
     Timer {
         /// Set if the timer expired, which is reported once until the context writes to the timer.
-        /// Clear if the context wrote to an expired timer, which withdraws the expiry.
+        /// Clear if the context armed or disarmed the timer, or wrote to an expired timer, which
+        /// withdraws the expiry.
         expired: bool,
     },
     /// The watchdog that [`Hal::start_watchdog`] armed expired.
@@ -373,7 +374,8 @@ pub trait Hal: Sync + Sized {
 
     /// Acknowledges the Secure Group 1 interrupt of the highest priority that is pending on this
     /// PE, and drops its priority. The interrupt stays active. The platform's own interrupts are
-    /// never returned; `None` if no other is pending.
+    /// not returned, except for the one of [`Hal::stop_normal_world_at`], which is complete then;
+    /// `None` if no other is pending.
     fn acknowledge_interrupt(&self) -> Option<u32>;
 
     /// Deactivates an acknowledged interrupt, on this PE if the interrupt is private. An interrupt
@@ -405,6 +407,20 @@ pub trait Hal: Sync + Sized {
 
     /// Stops the Normal world on this PE by `FFA_INTERRUPT` as soon as it gets the PE back.
     fn look_again_on_return(&self);
+
+    /// Stops the Normal world on this PE by `FFA_INTERRUPT` once [`Hal::now`] reaches `time`, or as
+    /// soon as it gets the PE back after that. [`Hal::acknowledge_interrupt`] then returns
+    /// [`PARTITION_TIMER`](crate::own_interrupts::PARTITION_TIMER). A time that was set before is
+    /// forgotten.
+    fn stop_normal_world_at(&self, time: u64);
+
+    /// Returns the time at which the timer of a context expires, if the timer is armed and has not
+    /// expired.
+    fn deadline(&self, context: &Self::Context) -> Option<u64>;
+
+    /// Makes the timer of a context that is not loaded expire, of which [`Hal::run`] does not tell
+    /// any more.
+    fn expire(&self, context: &mut Self::Context);
 
     /// Copies from physical memory into `to`. The range may start anywhere and cross pages.
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault>;

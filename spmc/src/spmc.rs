@@ -51,6 +51,8 @@ pub struct Spmc<H: Hal> {
     pub(crate) calling: Arc<Calling>,
     /// Partitions that may have contexts in [`Partition::wants_cycles`], a bit for each.
     pub(crate) wants_cycles: AtomicU64,
+    /// Partitions whose timers a PE left when it went off: [`Pe::timers`] of nobody.
+    pub(crate) left_timers: AtomicU64,
     /// Which PEs are on.
     pub(crate) places: Mutex<Places>,
     /// Work that partitions that failed leave to be done when a PE is free: see
@@ -150,6 +152,10 @@ pub struct Pe {
     pub(crate) watch: Watch,
     /// Notes whether they leave the PE to others.
     pub(crate) flood: Flood,
+    /// The partitions whose context began to wait here with an armed timer, a bit for each.
+    pub(crate) timers: u64,
+    /// The time at which the first of these timers expires, or earlier.
+    pub(crate) next_timer: u64,
     /// Index of the partition whose handler runs, or was the last to run.
     pub(crate) handler: usize,
     /// Private copy of the descriptor that is being parsed, or the answer that is being built.
@@ -172,6 +178,8 @@ impl Pe {
             el3_waits: false,
             watch: Watch::Off,
             flood: Flood::new(partitions),
+            timers: 0,
+            next_timer: u64::MAX,
             handler: 0,
             scratch: DescriptorBuffer::new(),
             fragment_asked: None,

@@ -157,8 +157,8 @@ pub const GROUPS: &[Group] = &[
     Group {
         names: &["CNTHVS_CTL_EL2", "CNTHVS_CVAL_EL2"],
         kept: Kept::Never,
-        written: Written::BeforeUse(&[("gic/timer.rs", "start")]),
-        what: "written when a partition's timer runs; an interrupt that nobody waits for turns the timer off",
+        written: Written::BeforeUse(&[("gic/timer.rs", "fire_at")]),
+        what: "written when the timer of a partition is to be watched; an interrupt that nobody waits for turns the timer off",
     },
     Group {
         names: &["ZCR_EL2"],

@@ -133,6 +133,7 @@ impl<H: Hal> Spmc<H> {
             owners,
             calling,
             wants_cycles: AtomicU64::new(0),
+            left_timers: AtomicU64::new(0),
             places,
             aftermath: AtomicU64::new(0),
             boot_buffer,

@@ -5,7 +5,7 @@
 //! words does not matter. A PE that pends a line of a context that runs elsewhere makes that PE
 //! look again.
 
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::Line;
 
@@ -41,6 +41,8 @@ pub struct Lines {
     /// The context was made to run for them since they became pending: once is enough, whether it
     /// fetched them or not.
     woke: AtomicU64,
+    /// The timer of the context is armed, so it must be watched when the context begins to wait.
+    timed: AtomicBool,
     /// The number of times that a line became pending, modulo 2^32.
     pended: AtomicU32,
     /// For each line, what `pended` was when the line became pending.
@@ -56,6 +58,7 @@ impl Lines {
             fiq: AtomicU64::new(0),
             active: AtomicU64::new(0),
             woke: AtomicU64::new(0),
+            timed: AtomicBool::new(false),
             pended: AtomicU32::new(0),
             since: [const { AtomicU32::new(0) }; u64::BITS as usize],
         }
@@ -71,6 +74,7 @@ impl Lines {
     /// Ends a life of the context: nothing is pending, enabled or active any more. Returns what
     /// was.
     pub fn end(&self) -> Left {
+        self.timed.store(false, Ordering::Relaxed);
         let pending = self.pending.swap(0, Ordering::AcqRel);
         let active = self.active.swap(0, Ordering::AcqRel);
         Left {
@@ -129,9 +133,21 @@ impl Lines {
         self.woke.fetch_or(calls, Ordering::AcqRel);
     }
 
-    /// Returns whether any line is pending, enabled or not, or fetched and not deactivated.
+    /// Returns whether any line is pending, enabled or not, or fetched and not deactivated, or may
+    /// become pending because the timer is armed.
     pub fn is_unfinished(&self) -> bool {
         self.pending.load(Ordering::Acquire) | self.active.load(Ordering::Acquire) != 0
+            || self.is_timed()
+    }
+
+    /// Notes whether the timer of the context is armed. Only the PE with the claim may call this.
+    pub fn set_timed(&self, armed: bool) {
+        self.timed.store(armed, Ordering::Relaxed);
+    }
+
+    /// Returns whether the timer of the context is armed, as the PE with the claim noted it.
+    pub fn is_timed(&self) -> bool {
+        self.timed.load(Ordering::Relaxed)
     }
 
     /// Returns the signals that the context sees.

@@ -49,7 +49,10 @@ impl Line {
 
     /// Lines that make a waiting context run: interrupts that it must handle itself. Notifications
     /// wait for the Normal world to give it cycles.
-    pub const WAKING: u64 = Self::PHYSICAL | Self::IPI.bit();
+    pub const WAKING: u64 = Self::STOPPING | Self::TIMER.bit();
+    /// Lines that stop the callee of a blocked context. Its timer waits until it runs again, as the
+    /// timers of contexts that are not on a PE are watched in the Normal world only.
+    pub const STOPPING: u64 = Self::PHYSICAL | Self::IPI.bit();
     const PHYSICAL: u64 = Self::QUEUED.bit().wrapping_sub(1);
 
     const VIRTUAL: [(Self, u32); 4] = [

@@ -310,6 +310,14 @@ impl Hal for FakeHal {
 
     fn look_again_on_return(&self) {}
 
+    fn stop_normal_world_at(&self, _: u64) {}
+
+    fn deadline(&self, _: &Self::Context) -> Option<u64> {
+        None
+    }
+
+    fn expire(&self, _: &mut Self::Context) {}
+
     fn start_watchdog(&self, _: u64) {}
 
     fn stop_watchdog(&self) {}

@@ -187,6 +187,17 @@ impl<C: Context> Partition<C> {
         }
     }
 
+    /// Notes whether the timer of the context with that index is armed. Only the PE with the claim
+    /// may call this.
+    pub fn note_timer(&self, index: u16, armed: bool) {
+        if let Some((lines, _)) = self.lines(index) {
+            lines.set_timed(armed);
+            if armed {
+                self.interrupted.set(index);
+            }
+        }
+    }
+
     /// Returns whether PEs that look for handlers find the context with that index.
     #[cfg(feature = "explore")]
     pub fn is_found(&self, index: u16) -> bool {

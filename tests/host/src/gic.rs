@@ -28,6 +28,8 @@ pub struct Gic {
     look_again: Vec<bool>,
     /// PEs that are due to look again when the Normal world gets them back.
     look_again_on_return: Vec<bool>,
+    /// The time at which the Normal world is stopped on each PE, if there is one.
+    alarms: Vec<Option<u64>>,
     now: u64,
 }
 
@@ -43,6 +45,7 @@ impl Gic {
             targets: BTreeMap::new(),
             look_again: vec![false; pes],
             look_again_on_return: vec![false; pes],
+            alarms: vec![None; pes],
             now: 0,
         }
     }
@@ -105,6 +108,25 @@ impl Gic {
     /// Returns whether there is an interrupt for the PE.
     pub fn has_interrupt(&self, pe: usize) -> bool {
         self.look_again[pe] || self.first(pe).is_some()
+    }
+
+    pub(crate) fn stop_normal_world_at(&mut self, pe: usize, time: u64) {
+        self.alarms[pe] = Some(time);
+    }
+
+    /// Returns the time at which the Normal world is stopped on the PE, if there is one.
+    pub fn alarm(&self, pe: usize) -> Option<u64> {
+        self.alarms[pe]
+    }
+
+    /// Makes the PE lose its timer, as at a suspend with loss of power.
+    pub fn lose_alarm(&mut self, pe: usize) {
+        self.alarms[pe] = None;
+    }
+
+    /// Takes the alarm of the PE, if it is due.
+    pub(crate) fn take_alarm(&mut self, pe: usize) -> bool {
+        self.alarms[pe].take_if(|time| *time <= self.now).is_some()
     }
 
     pub(crate) fn acknowledge(&mut self, pe: usize) -> Option<u32> {
@@ -171,7 +193,8 @@ impl Gic {
         }
     }
 
-    pub(crate) fn look_again_here(&mut self, pe: usize) {
+    /// Makes the PE look at its interrupts again.
+    pub fn look_again_here(&mut self, pe: usize) {
         self.look_again[pe] = true;
     }
 

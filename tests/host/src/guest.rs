@@ -79,6 +79,8 @@ pub struct Guest {
     running: Mutex<Option<Running>>,
     /// The memory that is checked when the context starts, until it has started.
     unread: Mutex<Option<Range<u64>>>,
+    /// The time at which the timer expires that the script has armed.
+    timer: Arc<Mutex<Option<u64>>>,
 }
 
 /// Unwinds the thread of a script whose system is gone.
@@ -107,6 +109,7 @@ impl Guest {
             running: Mutex::new(None),
             // Other contexts start when buffers are in use, which are cached.
             unread: Mutex::new((vcpu == 0).then(|| program.memory.clone())),
+            timer: Arc::default(),
         }
     }
 
@@ -116,6 +119,11 @@ impl Guest {
         if let Some(memory) = self.unread.lock().unwrap().take() {
             start::check(machine, roots, self.id, &memory);
         }
+    }
+
+    /// Returns the time at which the timer expires that the script has armed.
+    pub(crate) fn timer(&self) -> Option<u64> {
+        *self.timer.lock().unwrap()
     }
 
     pub(crate) fn takes_exceptions(&self) -> bool {
@@ -167,6 +175,7 @@ impl Guest {
             watchdog: None,
             signals: (false, false),
             machine: Arc::downgrade(machine),
+            timer: Arc::clone(&self.timer),
             resumed,
             stopped,
         };
@@ -212,6 +221,7 @@ pub struct Sp {
     watchdog: Option<u64>,
     signals: (bool, bool),
     machine: Weak<Machine>,
+    timer: Arc<Mutex<Option<u64>>>,
     resumed: Receiver<Resume>,
     stopped: Sender<Stop>,
 }
@@ -466,6 +476,13 @@ impl Sp {
     pub fn set_timer(&mut self, expired: bool) {
         let pending = self.leave(Exit::Timer { expired });
         assert!(matches!(pending, Pending::Nothing));
+    }
+
+    /// Arms the partition's timer, or disarms it. A timer that expires while the partition runs is
+    /// reported by [`Self::set_timer`].
+    pub fn arm_timer(&mut self, deadline: Option<u64>) {
+        *self.timer.lock().unwrap() = deadline;
+        self.set_timer(false);
     }
 
     /// Returns whether a virtual IRQ and whether a virtual FIQ is signalled.

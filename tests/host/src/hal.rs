@@ -13,6 +13,7 @@ use spmc::hal::{
     TableMemoryError, TablePlaces, TlbScope,
 };
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel};
+use spmc::own_interrupts::PARTITION_TIMER;
 use spmc::vector_length::VectorLength;
 
 use crate::after_boot::pause;
@@ -31,6 +32,8 @@ pub struct FakeContext {
     pending: Pending,
     /// The signalled virtual interrupts: IRQ and FIQ.
     signals: (bool, bool),
+    /// The time at which its timer expires, if that is armed.
+    timer: Option<u64>,
     /// The length of its vectors, if it has SVE.
     pub vectors: Option<VectorLength>,
 }
@@ -47,6 +50,7 @@ impl Context for FakeContext {
         level: ExceptionLevel::SEl1,
         pending: Pending::Nothing,
         signals: (false, false),
+        timer: None,
         vectors: None,
     };
 
@@ -140,6 +144,7 @@ impl Hal for FakeHal {
         self.0.journal().loads += 1;
         let mut state = self.0.pe(this);
         assert!(state.loaded.is_none(), "load over another context");
+        state.runs_partitions = true;
         state.loaded = Some(Loaded {
             guest,
             roots: *roots,
@@ -166,6 +171,11 @@ impl Hal for FakeHal {
         };
         guest.check_memory_at_start(&self.0, &loaded.roots);
         let (exit, gprs) = guest.run(&self.0, resume);
+        match exit {
+            Exit::Timer { expired: true } => context.timer = None,
+            Exit::Timer { expired: false } => context.timer = guest.timer(),
+            _ => {}
+        }
         self.0.pe(pe).begin_call();
         context.gprs = gprs;
         if let Exit::Call(_) = exit {
@@ -220,7 +230,13 @@ impl Hal for FakeHal {
     fn acknowledge_interrupt(&self) -> Option<u32> {
         let _pause = pause();
         self.0.step();
-        self.0.gic().acknowledge(current_pe())
+        let pe = current_pe();
+        let runs_partitions = self.0.pe(pe).runs_partitions;
+        let mut gic = self.0.gic();
+        if !runs_partitions && gic.take_alarm(pe) {
+            return Some(PARTITION_TIMER);
+        }
+        gic.acknowledge(pe)
     }
 
     fn deactivate_interrupt(&self, id: u32) {
@@ -301,6 +317,19 @@ impl Hal for FakeHal {
         let _pause = pause();
         self.0.journal().looks += 1;
         self.0.gic().look_again_on_return(current_pe());
+    }
+
+    fn stop_normal_world_at(&self, time: u64) {
+        let _pause = pause();
+        self.0.gic().stop_normal_world_at(current_pe(), time);
+    }
+
+    fn deadline(&self, context: &FakeContext) -> Option<u64> {
+        context.timer
+    }
+
+    fn expire(&self, context: &mut FakeContext) {
+        context.timer = None;
     }
 
     fn start_watchdog(&self, end: u64) {

@@ -78,6 +78,8 @@ pub struct PeState {
     pub watchdog: Option<u64>,
     /// Set if the schedule receiver interrupt is due when the Normal world gets the PE back.
     pub raises_on_return: bool,
+    /// Set if a partition was loaded since the Normal world had the PE.
+    pub(crate) runs_partitions: bool,
     pub(crate) tlb: Tlb,
     /// The memory that the engine has read since the current call came in. `None` during boot, when
     /// nobody else runs who could write.

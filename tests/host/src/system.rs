@@ -295,6 +295,7 @@ impl System {
             self.machine.pe(pe).watchdog.is_none(),
             "a watchdog stays armed in the Normal world"
         );
+        self.machine.pe(pe).runs_partitions = false;
         self.machine.gic().leave(pe);
         if std::mem::take(&mut self.machine.pe(pe).raises_on_return) {
             self.machine.journal().schedule_receiver.push(pe);

@@ -73,7 +73,7 @@ impl Hal for Platform {
     }
 
     fn acknowledge_interrupt(&self) -> Option<u32> {
-        gic::acknowledge(|| Cpu::current().watches_timer())
+        gic::acknowledge(|| Cpu::current().timer_fires())
     }
 
     #[inline]
@@ -125,6 +125,18 @@ impl Hal for Platform {
 
     fn look_again_on_return(&self) {
         Cpu::current().look_again_on_return();
+    }
+
+    fn stop_normal_world_at(&self, time: u64) {
+        Cpu::current().stop_normal_world_at(time);
+    }
+
+    fn deadline(&self, context: &GuestContext) -> Option<u64> {
+        context.timer.deadline()
+    }
+
+    fn expire(&self, context: &mut GuestContext) {
+        context.expire_timer();
     }
 
     fn read(&self, world: World, from: Pa, to: &mut [u8]) -> Result<(), AccessFault> {

@@ -28,7 +28,7 @@ impl<H: Hal> Spmc<H> {
     /// `DENIED` while a direct request is processed.
     pub(in crate::dispatch) fn msg_wait<'s>(
         &'s self,
-        pe: &Pe,
+        pe: &mut Pe,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
@@ -87,7 +87,7 @@ impl<H: Hal> Spmc<H> {
     /// `DENIED` for a context that has a stopped chain to resume.
     pub(in crate::dispatch) fn partition_error<'s>(
         &'s self,
-        pe: &Pe,
+        pe: &mut Pe,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {

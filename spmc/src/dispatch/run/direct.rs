@@ -357,7 +357,7 @@ impl<H: Hal> Spmc<H> {
     #[inline(always)]
     pub(in crate::dispatch) fn direct_response<'s>(
         &'s self,
-        pe: &Pe,
+        pe: &mut Pe,
         id: FunctionId,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
@@ -376,7 +376,7 @@ impl<H: Hal> Spmc<H> {
     /// zeroes.
     pub(in crate::dispatch) fn direct_response2<'s>(
         &'s self,
-        pe: &Pe,
+        pe: &mut Pe,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
@@ -388,7 +388,7 @@ impl<H: Hal> Spmc<H> {
     #[inline(always)]
     fn respond<'s, K: Kind>(
         &'s self,
-        pe: &Pe,
+        pe: &mut Pe,
         id: FunctionId,
         w2: u32,
         current: &mut Current<'s, H::Context>,

@@ -87,6 +87,9 @@ impl<H: Hal> Spmc<H> {
                 return status;
             }
         }
+        if wanted == PowerMessages::RESUME {
+            self.watch_timers(pe);
+        }
         if wanted == PowerMessages::CPU_OFF {
             self.leave(pe);
             self.turn_off(pe);

@@ -9,7 +9,7 @@
 //! again. If the context runs on another PE, an IPI makes the other PEs look again.
 //!
 //! Handlers run one after the other, never nested, with Non-secure interrupts masked. An interrupt
-//! that comes meanwhile waits for its turn.
+//! that comes meanwhile waits for its turn. Timers of partitions are in [`super::timers`].
 
 use core::sync::atomic::{Ordering, fence};
 
@@ -20,6 +20,7 @@ use crate::interrupt::{Line, Source, in_turn};
 use crate::invariant::Invariant;
 use crate::manifest::config::{ExceptionLevel, SriPolicy};
 use crate::notification::Target;
+use crate::own_interrupts;
 use crate::partition::Partition;
 use crate::partition::vcpu::{Begin, State};
 use crate::spmc::{Pe, Spmc};
@@ -74,7 +75,7 @@ impl<H: Hal> Spmc<H> {
     /// Looks at the interrupts of `current`, which begins to wait. If it has not fetched all of
     /// them, it is to run again at once.
     #[inline(always)]
-    pub(crate) fn end_work(&self, pe: &Pe, current: &Current<'_, H::Context>) {
+    pub(crate) fn end_work(&self, pe: &mut Pe, current: &Current<'_, H::Context>) {
         if current.partition.may_have_interrupts() {
             self.end_work_with_interrupts(pe, current);
         }
@@ -82,7 +83,7 @@ impl<H: Hal> Spmc<H> {
 
     #[cold]
     #[inline(never)]
-    fn end_work_with_interrupts(&self, pe: &Pe, current: &Current<'_, H::Context>) {
+    fn end_work_with_interrupts(&self, pe: &mut Pe, current: &Current<'_, H::Context>) {
         let Some((lines, _)) = current.partition.lines(current.id.index) else {
             return;
         };
@@ -96,6 +97,9 @@ impl<H: Hal> Spmc<H> {
             && self.handler_waits(pe, current.id)
         {
             self.hal.look_again_here();
+        }
+        if lines.is_timed() {
+            self.wait_for_timer(pe, current);
         }
         if lines.calls() == 0 {
             current.partition.forget_interrupts(current.id.index);
@@ -123,29 +127,13 @@ impl<H: Hal> Spmc<H> {
         self.raise_schedule_receiver(false);
     }
 
-    /// Handles a change of the timer of `current`: it expired, or its expiry was taken back.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn timer_changed(
-        &self,
-        current: &mut Current<'_, H::Context>,
-        expired: bool,
-    ) -> Flow {
-        if expired {
-            current.partition.pend(current.id.index, Line::TIMER);
-        } else if let Some((lines, _)) = current.partition.lines(current.id.index) {
-            lines.clear(Line::TIMER);
-        }
-        self.signal(current);
-        Flow::Continue
-    }
-
     /// Handles `FFA_INTERRUPT` from the SPMD: a secure interrupt stopped the Normal world.
     #[cold]
     #[inline(never)]
     pub(in crate::dispatch) fn normal_world_interrupted(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         pe.flood.begin(self.hal.now());
         self.accept_interrupts(pe, None);
+        self.adopt_timers(pe);
         self.run_handlers(pe, None, frame);
         frame.answer(Answer::new([function::NORMAL_WORLD_RESUME as u64]));
     }
@@ -167,11 +155,20 @@ impl<H: Hal> Spmc<H> {
     #[inline(never)]
     fn accept(&self, pe: &mut Pe, id: u32, current: Option<&Current<'_, H::Context>>) {
         let Some(source) = self.pend_physical(pe, id, current) else {
+            if id == own_interrupts::PARTITION_TIMER {
+                return self.look_at_timers(pe);
+            }
             log::warn!("interrupt {id} belongs to nobody: masked");
             self.hal.enable_interrupt(id, false);
             self.hal.deactivate_interrupt(id);
             return;
         };
+        self.count(pe, source);
+    }
+
+    /// Counts an interrupt of a partition, and masks the source of a flood.
+    #[inline]
+    pub(super) fn count(&self, pe: &mut Pe, source: Source) {
         if pe.flood.take(source) {
             self.mask_flood(pe);
         }
@@ -182,13 +179,20 @@ impl<H: Hal> Spmc<H> {
     fn mask_flood(&self, pe: &mut Pe) {
         let handler = pe.handles_interrupts.then_some(pe.handler);
         let culprit = pe.flood.culprit(handler, self.hal.now());
-        let id = culprit.and_then(|(partition, line)| {
+        let source = culprit.and_then(|(partition, line)| {
             let member = self.member_at(partition)?;
-            member.frozen.claims.id(line)
+            Some((member, line, member.frozen.claims.id(line)?))
         });
-        if let Some(id) = id {
+        let Some((Member { partition, frozen }, line, id)) = source else {
+            return;
+        };
+        if line.is_physical() {
             log::warn!("interrupt {id} leaves the PE to nobody else: masked");
             self.hal.enable_interrupt(id, false);
+        } else if let Some((lines, _)) = partition.lines(Self::index_on(pe, frozen)) {
+            let name = frozen.config.name;
+            log::warn!("{name}: its timer leaves the PE to nobody else: masked");
+            lines.disable(line);
         }
     }
 
@@ -395,6 +399,8 @@ impl<H: Hal> Spmc<H> {
                 lines.answer(line.bit());
                 if line.is_physical() {
                     lines.tell(line);
+                } else {
+                    lines.clear(line);
                 }
             }
             id = first.and_then(|line| handler.frozen.claims.id(line));

@@ -18,6 +18,7 @@ impl<H: Hal> Spmc<H> {
     /// Notes that this PE is on: other PEs may hand interrupts over to it.
     #[cold]
     pub(crate) fn join(&self, pe: &Pe) {
+        self.watch_timers(pe);
         let mut places = self.places.lock();
         if !places.arrive(pe.index, self.hal.affinity()) {
             return;
@@ -33,7 +34,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Notes that this PE goes off, and hands its interrupts over to PEs that stay on.
     #[cold]
-    pub(crate) fn leave(&self, pe: &Pe) {
+    pub(crate) fn leave(&self, pe: &mut Pe) {
         let mut places = self.places.lock();
         places.leave(pe.index);
         let here = self.hal.affinity();
@@ -55,6 +56,7 @@ impl<H: Hal> Spmc<H> {
                 None => Self::keep(pe, member),
             }
         }
+        self.leave_timers(pe);
         self.hal.look_again_elsewhere();
     }
 

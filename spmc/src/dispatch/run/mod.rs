@@ -15,6 +15,7 @@ mod lifecycle;
 mod long_calls;
 mod preempt;
 mod stop;
+mod timers;
 mod watchdog;
 
 pub(crate) use chain::works_for;
@@ -124,7 +125,7 @@ impl<H: Hal> Spmc<H> {
             Exit::Trap { syndrome, pc } => self.trap(current, syndrome, pc, frame),
             Exit::NonSecureInterrupt => self.preempt(pe, current, frame),
             Exit::SecureInterrupt => self.secure_interrupt(pe, current, frame),
-            Exit::Timer { expired } => self.timer_changed(current, expired),
+            Exit::Timer { expired } => self.timer_changed(pe, current, expired),
             Exit::Watchdog => self.watchdog(pe, current, frame),
         }
     }

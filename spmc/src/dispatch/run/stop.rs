@@ -10,6 +10,7 @@ use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, Version, function};
 use crate::hal::{Context, Hal};
 use crate::id::VcpuId;
+use crate::interrupt::Line;
 use crate::manifest::config::ExceptionLevel;
 use crate::partition::Link;
 use crate::partition::vcpu::{Caller, Event, State};
@@ -51,14 +52,14 @@ impl<H: Hal> Spmc<H> {
         let (caller, callee) = self.find_caller(current, |member, known_as| {
             let lines = member.partition.lines(member.id.index);
             let is_called = is_open
-                && lines.is_some_and(|(lines, _)| lines.calls() != 0)
+                && lines.is_some_and(|(lines, _)| lines.calls() & Line::STOPPING != 0)
                 && member.vcpu.model().stop(Link::NONE).is_some()
                 && can_resume(member, known_as);
             is_open &= !member.frozen.config.queues_other_interrupts;
             is_called
         })?;
         let (lines, _) = caller.partition.lines(caller.id.index)?;
-        lines.answer(lines.calls());
+        lines.answer(lines.calls() & Line::STOPPING);
         Some((caller, callee))
     }
 

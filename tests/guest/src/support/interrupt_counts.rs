@@ -8,7 +8,7 @@ use crate::rt::check::{Check, equal};
 use crate::rt::stage1::{self, Attributes};
 use crate::sp::{Command, Sp};
 use crate::support::secure_uart::UART;
-use crate::support::virtual_interrupts::{ENABLE, IPI, hf};
+use crate::support::virtual_interrupts::{ENABLE, IPI, TIMER, hf};
 use crate::{command, helper};
 
 /// Code of the partitions.
@@ -38,6 +38,11 @@ impl Own {
         }
     }
 
+    /// Returns how often the interrupt was handled.
+    pub(crate) fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Acquire)
+    }
+
     /// Counts a rise of the source and returns true, unless the last rise was not handled.
     pub(crate) fn begin(&self) -> bool {
         let handled = self.handled.load(Ordering::Acquire);
@@ -52,12 +57,15 @@ impl Own {
 pub(crate) static LEVEL: Own = Own::new();
 /// The interrupts between contexts, by the context that is interrupted.
 pub(crate) static CALLS: [Own; pe::MAX] = [const { Own::new() }; pe::MAX];
+/// The timers, by context.
+pub(crate) static TIMERS: [Own; pe::MAX] = [const { Own::new() }; pe::MAX];
 
 /// Counts an interrupt that is being handled.
 pub fn count(interrupt: u64) {
     let own = match interrupt {
         UART => Some(&LEVEL),
         IPI => Some(&CALLS[crate::sp::vcpu_index()]),
+        TIMER => Some(&TIMERS[crate::sp::vcpu_index()]),
         _ => None,
     };
     if let Some(own) = own {

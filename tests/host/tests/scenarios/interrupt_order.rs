@@ -492,36 +492,3 @@ fn extended_interrupts_as_far_as_there_are_any() {
         assert_eq!(count.load(SeqCst), n as u64 + 1);
     }
 }
-
-// Timers of partitions (id 3) and notifications (id 5) wake no waiting context.
-// req: SINT-25
-#[test]
-fn a_timer_that_expired_waits_for_its_context() {
-    const TIMER: u64 = 3;
-    let spec = PartitionSpec::new("one").script(|sp: &mut Sp| {
-        assert_eq!(sp.call([ENABLE, TIMER, 1, 0]).0[0], 0);
-        sp.serve(|sp, request| {
-            match request.payload()[0] {
-                1 => sp.set_timer(true),
-                2 => assert!(sp.interrupt(), "preempted as ever"),
-                _ => {
-                    assert_eq!((sp.signals(), get(sp)), ((true, false), TIMER));
-                    sp.set_timer(false);
-                    deactivate(sp, TIMER as u32);
-                }
-            }
-            request.payload()
-        })
-    });
-    let system = System::boot([spec]);
-    system.turn_on(1);
-    let nwd = system.nwd();
-    nwd.ask(SP1, [1; 5]);
-    assert!(!system.machine.gic().has_interrupt(0));
-    // The preempted partition moves to another PE, and its timer moves with it.
-    assert_eq!(nwd.request(SP1, [2; 5]).0[0], INTERRUPT);
-    let resumed = system.pe(1).call([RUN, u64::from(SP1) << 16]);
-    assert_eq!(resumed.0[0], DIRECT_RESP_64);
-    assert!(!system.machine.gic().has_interrupt(1));
-    system.pe(1).ask(SP1, [3; 5]);
-}

@@ -72,6 +72,7 @@ mod stage;
 mod stopped_chains;
 mod streams;
 mod table_memory;
+mod timers;
 mod transfer_lists;
 mod version;
 mod version_1_3;

@@ -75,8 +75,8 @@ fn costs(partitions: usize, pes: usize, contexts: u32) -> Vec<(Step, u64)> {
 fn assert_flat(partitions: usize, pes: usize, contexts: u32, small: &[(Step, u64)]) {
     for ((step, cost), (_, least)) in costs(partitions, pes, contexts).into_iter().zip(small) {
         // Contexts whose indices differ by a multiple of 64 share a mark: who takes it away looks
-        // at two words of each of them.
-        let sharers = 2 * u64::from(contexts.div_ceil(64) - 1);
+        // at three words of each of them.
+        let sharers = 3 * u64::from(contexts.div_ceil(64) - 1);
         let more = match step {
             // Partitions and VMs are a bit each of a set that is read twice.
             Step::NotificationInfo if partitions == 62 => 2,

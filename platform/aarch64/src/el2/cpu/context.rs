@@ -252,6 +252,14 @@ impl GuestContext {
     }
 }
 
+impl GuestContext {
+    /// Notes that the timer expired: the hardware need not watch it any more.
+    pub fn expire_timer(&mut self) {
+        self.timer.expire();
+        self.attention.remove(Attention::TIMER);
+    }
+}
+
 impl Context for GuestContext {
     const NEW: Self = Self {
         gprs: [0; 31],

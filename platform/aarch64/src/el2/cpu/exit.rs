@@ -202,11 +202,12 @@ fn access_timer(
 
     let from = transfer_register(syndrome);
     let value = context.gprs().get(from).copied().unwrap_or(0);
+    let was_armed = context.timer.is_armed();
     let takes_back = context.timer.write(register, value);
     let is_armed = context.timer.is_armed();
     context.attention.set(Attention::TIMER, is_armed);
     cpu.watch_timer(context);
-    takes_back.then_some(Exit::Timer { expired: false })
+    (takes_back || is_armed != was_armed).then_some(Exit::Timer { expired: false })
 }
 
 fn instruction_abort(context: &GuestContext, syndrome: u64) -> Fault {
@@ -301,7 +302,7 @@ fn translate(va: u64) -> Option<Ipa> {
 /// the partition continues.
 #[cold]
 #[inline(never)]
-pub fn asynchronous(cpu: &Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit> {
+pub fn asynchronous(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Option<Exit> {
     match kind {
         kind::FIQ => match gic::pending_group0() {
             None if timer::silence_virtual() => Some(Exit::Timer { expired: true }),
@@ -319,12 +320,11 @@ pub fn asynchronous(cpu: &Cpu, context: &mut GuestContext, kind: u64) -> Option<
                 gic::complete_own();
                 Some(Exit::Watchdog)
             } else if interrupt == timer::INTERRUPT && !cpu.watches_timer() {
-                gic::complete_stray_timer();
+                cpu.timer_fires();
                 None
             } else if interrupt == timer::INTERRUPT {
-                context.timer.expire();
-                context.attention.remove(Attention::TIMER);
-                gic::complete_own();
+                context.expire_timer();
+                gic::complete_timer();
                 Some(Exit::Timer { expired: true })
             } else {
                 Some(Exit::SecureInterrupt)

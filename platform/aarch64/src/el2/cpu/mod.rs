@@ -78,6 +78,8 @@ bitflags! {
         const LATE_ERROR = 1 << 7;
         /// The registers that the implementation defines, switched with the first partition.
         const AUXILIARY = 1 << 8;
+        /// The hardware timer is to stop the Normal world at a time.
+        const ALARM = 1 << 9;
     }
 }
 
@@ -111,6 +113,8 @@ pub struct Cpu {
     opened: Lazy,
     /// Partitions at S-EL1 access the physical CPU interface of the GIC.
     pub lends_cpu_interface: bool,
+    /// The time at which the hardware timer stops the Normal world; `u64::MAX` if it does not.
+    alarm: u64,
     /// ICC_PMR_EL1 for the loaded context, with the flags [`SPECIAL`] and [`EL0`].
     priority_mask: u64,
     /// TTBR0_EL2 for the loaded context, if it is one of S-EL0.
@@ -138,6 +142,7 @@ impl Cpu {
         displaced: Lazy::empty(),
         opened: Lazy::empty(),
         lends_cpu_interface: false,
+        alarm: u64::MAX,
         priority_mask: 0,
         translation_base: 0,
         normal_world: NormalWorld {
@@ -166,6 +171,7 @@ impl Cpu {
         cpu.el1_displaced = false;
         cpu.displaced = Lazy::empty();
         cpu.opened = Lazy::empty();
+        cpu.alarm = u64::MAX;
         cpu.window.reset(index);
     }
 
@@ -411,6 +417,7 @@ impl Cpu {
         }
         if self.opened.contains(Lazy::TIMER) {
             timer::stop();
+            self.displaced |= Lazy::ALARM;
         }
         if self.opened.contains(Lazy::AUXILIARY) {
             context.auxiliary = AuxiliaryState::of_this_pe();
@@ -483,6 +490,45 @@ impl Cpu {
         self.displaced |= Lazy::LOOK_AGAIN;
     }
 
+    /// Makes the hardware timer stop the Normal world at that time.
+    #[cold]
+    pub fn stop_normal_world_at(&mut self, time: u64) {
+        self.alarm = time;
+        if self.el1_displaced {
+            self.displaced |= Lazy::ALARM;
+        } else {
+            self.set_alarm();
+        }
+    }
+
+    /// Makes the hardware timer fire at the time that is set for the Normal world, if there is one.
+    fn set_alarm(&self) {
+        if self.alarm != u64::MAX {
+            timer::fire_at(self.alarm);
+        }
+    }
+
+    /// Handles the interrupt of the hardware timer. Returns it if it stopped the Normal world.
+    ///
+    /// The timer of the loaded context is left to its next run. Otherwise the timer fires because
+    /// a partition runs at the time that was set for the Normal world, which the timer then stops
+    /// as soon as it has the PE back; or for nobody, as CNTHVS_CTL_EL2.ENABLE is UNKNOWN after a
+    /// suspend with loss of power (Arm ARM D24).
+    #[cold]
+    #[inline(never)]
+    pub fn timer_fires(&mut self) -> Option<u32> {
+        if self.watches_timer() {
+            return None;
+        }
+        gic::complete_timer();
+        if self.el1_displaced {
+            self.displaced |= Lazy::ALARM;
+            return None;
+        }
+        self.alarm = u64::MAX;
+        Some(timer::INTERRUPT)
+    }
+
     /// Raises the schedule receiver interrupt at the end of this stay, in which a partition runs.
     pub fn raise_on_return(&mut self) {
         self.displaced |= Lazy::SCHEDULE_RECEIVER;
@@ -501,6 +547,9 @@ impl Cpu {
         }
         if self.displaced.contains(Lazy::AUXILIARY) {
             self.normal_world.auxiliary.load();
+        }
+        if self.displaced.contains(Lazy::ALARM) {
+            self.set_alarm();
         }
         if self.displaced.contains(Lazy::LOOK_AGAIN) {
             gic::look_again_here();

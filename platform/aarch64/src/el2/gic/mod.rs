@@ -142,15 +142,16 @@ fn real(interrupt: u64) -> Option<u32> {
 }
 
 /// Acknowledges the next pending interrupt of a partition and drops its priority. Completes the
-/// SPMC's SGI on the way. Leaves timer interrupts pending until the next entry of a partition, and
-/// then returns `None`. `watches_timer` tells whether the timer may be that of the loaded context.
-pub fn acknowledge(watches_timer: impl Fn() -> bool) -> Option<u32> {
+/// SPMC's SGI on the way. Leaves the watchdog's interrupt pending until the next entry of a
+/// partition, and then returns `None`. `timer_fires` is called for the timer's interrupt, and
+/// returns what this function then returns.
+pub fn acknowledge(timer_fires: impl Fn() -> Option<u32>) -> Option<u32> {
     loop {
         let next = pending()?;
-        if next == watchdog::INTERRUPT || next == timer::INTERRUPT {
-            if next == timer::INTERRUPT && !watches_timer() {
-                complete_stray_timer();
-            }
+        if next == timer::INTERRUPT {
+            return timer_fires();
+        }
+        if next == watchdog::INTERRUPT {
             return None;
         }
         let interrupt = take()?;
@@ -169,11 +170,10 @@ pub fn complete_own() {
     }
 }
 
-/// Turns off the timer, which nobody waits for, and completes its interrupt. CNTHVS_CTL_EL2.ENABLE
-/// is UNKNOWN after a suspend with loss of power (Arm ARM D24).
+/// Turns off the timer and completes its interrupt.
 #[cold]
 #[inline(never)]
-pub fn complete_stray_timer() {
+pub fn complete_timer() {
     timer::stop();
     complete_own();
 }

@@ -2,8 +2,8 @@
 //! not lose interrupts while a partition runs, so partitions have a model of it: their accesses
 //! trap, and the Secure EL2 virtual timer fires when the model of the loaded context expires.
 //!
-//! Nothing watches the timer of a context that is not loaded. If it expires meanwhile, its
-//! interrupt comes when the context runs again.
+//! While the Normal world has the PE, the same hardware timer fires at a time that the engine sets
+//! for contexts that wait.
 
 use aarch64_cpu::registers::CNTPCT_EL0;
 use spmc::own_interrupts;
@@ -85,12 +85,16 @@ impl Timer {
         self.armed
     }
 
+    /// Returns the time at which the timer expires, if the hardware must watch it.
+    pub fn deadline(&self) -> Option<u64> {
+        self.armed.then_some(self.compare)
+    }
+
     /// Makes the hardware watch this timer, or no timer if this one is not armed.
     pub fn start(&self) {
-        CNTHVS_CTL_EL2.set(0);
+        stop();
         if self.armed {
-            CNTHVS_CVAL_EL2.set(self.compare);
-            CNTHVS_CTL_EL2.set(ENABLE);
+            fire_at(self.compare);
         }
     }
 
@@ -98,8 +102,14 @@ impl Timer {
     pub fn expire(&mut self) {
         self.armed = false;
         self.told = true;
-        stop();
     }
+}
+
+/// Makes the hardware timer fire when the counter reaches `time`.
+pub fn fire_at(time: u64) {
+    stop();
+    CNTHVS_CVAL_EL2.set(time);
+    CNTHVS_CTL_EL2.set(ENABLE);
 }
 
 /// Returns whether the EL1 virtual timer of the loaded context is the source of a Non-secure
@@ -114,7 +124,7 @@ pub fn silence_virtual() -> bool {
     fires
 }
 
-/// Makes the hardware watch no timer.
+/// Makes the hardware timer fire no more.
 pub fn stop() {
     CNTHVS_CTL_EL2.set(0);
 }

@@ -24,20 +24,19 @@ use crate::rt::call::call;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{PATIENCE_MS, counter, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
-use crate::support::chain_cases::{CHAINS, IRQ, NOTHING};
+use crate::support::chain_cases::{CHAINS, NOTHING};
 use crate::support::chains::{
     Raised, SCHEDULE_RECEIVER, WAIT_MS, bind_all, raise_by, raise_non_secure, run_chain, take,
     unbind_all,
 };
 use crate::support::helper_call::request;
+use crate::support::interrupt_counts::TIMERS;
 use crate::support::interrupt_handler::{
-    ALLOW_IPI, ARM, CAME, COUNT_OF, HANDLED, comes_to, handled_by, let_through,
+    ALLOW_IPI, ARM, CAME, COUNT_OF, comes_to, handled_by, let_through,
 };
 use crate::support::secure_uart::{SAY_AND_LOOK, TRANSMIT, uart_mask};
 use crate::support::spinning::{SPIN, preempt, resume, run, with_flag};
-use crate::support::virtual_interrupts::{
-    CALL_CONTEXT, DEACTIVATE, ENABLE, GET, OWN_TIMER, hf, signals,
-};
+use crate::support::virtual_interrupts::{CALL_CONTEXT, ENABLE, OWN_TIMER, hf, signals};
 use crate::{command, helper, println, test};
 
 /// The tests of this file.
@@ -240,42 +239,47 @@ fn start_long_timer(sp: &Sp, [ms, ..]: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[TIMER, 1, 0]), 0u64)?;
     let at = counter() + ms * ticks_per_ms();
     EXPIRES[sp.vcpu].store(at, Ordering::Relaxed);
-    HANDLED.store(0, Ordering::Relaxed);
+    let handled = TIMERS[sp.vcpu].handled();
     set_timer_to(at, 1);
-    Ok([0; 4])
+    Ok([handled, 0, 0, 0])
 }
 
-/// Checks that the timer of this context expires when it was set to, and not before, and that its
-/// expiry woke nobody.
+/// Returns how often the timer of this context has expired, whether the time to which it was set
+/// has come, and what is signalled.
 fn timer_is_mine(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     let at = EXPIRES[sp.vcpu].load(Ordering::Relaxed);
-    holds(signals() == NOTHING || counter() >= at, at)?;
-    holds(wait_until(PATIENCE_MS, || signals() == IRQ), at)?;
-    holds(counter() >= at, at)?;
-    equal(hf(GET, &[]), TIMER)?;
-    set_timer_to(0, 0);
-    equal(hf(DEACTIVATE, &[TIMER, TIMER]), 0u64)?;
-    equal(HANDLED.load(Ordering::Relaxed), 0u64)?;
-    Ok([0; 4])
+    let handled = TIMERS[sp.vcpu].handled();
+    Ok([handled, u64::from(counter() >= at), signals(), 0])
 }
 
 // Timers of partitions have id 3.
+// req: SINT-25, SINT-29
 fn timers_of_contexts(nwd: &Nwd) -> Check {
-    // sp1 moves to the next PE while its timer runs; each context of sp8 has its own.
-    ask(SP1, command!(start_long_timer), [5, 0, 0, 0])?;
-    for pe in 0..nwd.pes {
-        let start = |[ms, ..]: [u64; 4]| ask(SP8, command!(start_long_timer), [ms, 0, 0, 0]);
-        pe::run_on(pe, start, [2 + 4 * pe as u64, 0, 0, 0])?;
-    }
-    let elsewhere = |partition: u16| {
-        let look =
-            |[partition, ..]: [u64; 4]| ask(partition as u16, command!(timer_is_mine), [0; 4]);
-        pe::run_on(1, look, [partition.into(), 0, 0, 0])
+    let start = |[partition, ms, ..]: [u64; 4]| {
+        ask(partition as u16, command!(start_long_timer), [ms, 0, 0, 0])
     };
-    elsewhere(SP1)?;
-    ask(SP8, command!(timer_is_mine), [0; 4])?;
-    for pe in 1..nwd.pes {
-        pe::run_on(pe, |_| ask(SP8, command!(timer_is_mine), [0; 4]), [0; 4])?;
+    let look = |[partition, handled, ..]: [u64; 4]| {
+        let mut seen = [0; 4];
+        let came = wait_until(PATIENCE_MS, || {
+            seen = ask(partition as u16, command!(timer_is_mine), [0; 4]).unwrap_or([u64::MAX; 4]);
+            seen[0] != handled
+        });
+        holds(came, seen[0])?;
+        equal(seen[0], handled + 1)?;
+        equal(seen[1], 1u64)?;
+        equal(seen[2], NOTHING)?;
+        Ok([0; 4])
+    };
+    // sp1 moves to the next PE while its timer runs; each context of sp8 has its own.
+    let [before, ..] = start([SP1.into(), 5, 0, 0])?;
+    let mut handled = [0; pe::MAX];
+    for pe in 0..nwd.pes {
+        let ms = 2 + 4 * pe as u64;
+        [handled[pe], ..] = pe::run_on(pe, start, [SP8.into(), ms, 0, 0])?;
+    }
+    pe::run_on(1, look, [SP1.into(), before, 0, 0])?;
+    for pe in 0..nwd.pes {
+        pe::run_on(pe, look, [SP8.into(), handled[pe], 0, 0])?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::nwd::{Nwd, Test, ask, gic, pe};
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::{PATIENCE_MS, ticks_per_ms, wait_until};
 use crate::sp::{Command, Sp};
-use crate::support::interrupt_handler::{ARM, CAME, CARELESS, HANDLED};
+use crate::support::interrupt_handler::{ARM, CAME, CARELESS, HANDLED, comes_to};
 use crate::support::secure_uart::{SAY, WHILE_IT_RUNS, quieten};
 use crate::support::virtual_interrupts::{
     DEACTIVATE, ENABLE, GET, IPI, SEND_IPI, TIMER, hf, is_signalled, set_virtual_timer,
@@ -132,13 +132,14 @@ fn timer_control() -> u64 {
 }
 
 // Timers of partitions have id 3.
-// req: SINT-25
+// req: SINT-25, SINT-29
 fn timer_of_a_partition(_: &Nwd) -> Check {
     ask(SP1, command!(timer_while_it_runs), [0; 4])?;
     ask(SP1, command!(start_timer), [0; 4])?;
-    // The expiry wakes nobody.
+    // This PE, on which sp1 waits, does something else.
     let waited = wait_until(5, || false);
     holds(!waited, 0u64)?;
+    comes_to(SP1, 1)?;
     ask(SP1, command!(timer_has_expired), [0; 4])?;
     Ok(())
 }
@@ -193,9 +194,13 @@ fn start_timer(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     Ok([0; 4])
 }
 
+/// Checks that the timer has expired, and that its interrupt was handled and does not come again.
 fn timer_has_expired(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    equal(HANDLED.load(Ordering::Relaxed), 0u64)?;
-    timer_has_expired_now()?;
+    equal(timer_control(), ON | EXPIRED)?;
+    holds(!is_signalled(), timer_control())?;
+    set_timer(0, 0);
+    equal(timer_control(), 0u64)?;
+    equal(HANDLED.load(Ordering::Relaxed), 1u64)?;
     Ok([0; 4])
 }
 
