@@ -407,7 +407,7 @@ pub struct Response {
     pub handle: Handle,
     /// Tag.
     pub tag: u64,
-    /// The one receiver; its offset is filled in.
+    /// The receiver; its offset is filled in.
     pub receiver: Receiver,
     /// Pages in all constituents.
     pub pages: u64,
@@ -417,12 +417,18 @@ pub struct Response {
 }
 
 impl Response {
-    /// Bytes of a descriptor in that layout, up to its constituents.
+    /// Bytes of a descriptor in that layout with one receiver, up to its constituents.
     #[inline]
     pub fn head_size(layout: Layout) -> usize {
+        Self::head_size_of(layout, 1)
+    }
+
+    /// Bytes of a descriptor in that layout with so many receivers, up to its constituents.
+    #[inline]
+    pub fn head_size_of(layout: Layout, receivers: usize) -> usize {
         let header = layout.header();
         header
-            .saturating_add(layout.receiver())
+            .saturating_add(layout.receiver().saturating_mul(receivers))
             .saturating_add(COMPOSITE_HEADER)
     }
 
@@ -452,9 +458,47 @@ impl Response {
         let (header, rest) = whole
             .split_at_mut_checked(header_size)
             .ok_or(FfaError::NoMemory)?;
+        self.put_header(header, 1);
+        let (receiver, rest) = rest
+            .split_at_mut_checked(receiver_size)
+            .ok_or(FfaError::NoMemory)?;
+        put_receiver(receiver, &self.receiver, composite_offset)?;
+        self.put_composite(rest);
+        Ok(())
+    }
+
+    /// Writes the descriptor like [`Self::write_head`], with these receivers, of which there are
+    /// `count`, in place of its own, and with a composite descriptor.
+    #[cold]
+    pub fn write_head_of(
+        &self,
+        receivers: impl Iterator<Item = Receiver>,
+        count: usize,
+        to: &mut [u8],
+    ) -> Result<()> {
+        let size = Self::head_size_of(self.layout, count);
+        let composite_offset = size.saturating_sub(COMPOSITE_HEADER);
+        let whole = to.get_mut(..size).ok_or(FfaError::NoMemory)?;
+        let (header, mut rest) = whole
+            .split_at_mut_checked(self.layout.header())
+            .ok_or(FfaError::NoMemory)?;
+        self.put_header(header, count as u32);
+        for receiver in receivers {
+            let (entry, behind) = rest
+                .split_at_mut_checked(self.layout.receiver())
+                .ok_or(FfaError::NoMemory)?;
+            put_receiver(entry, &receiver, composite_offset)?;
+            rest = behind;
+        }
+        self.put_composite(rest);
+        Ok(())
+    }
+
+    #[inline]
+    fn put_header(&self, to: &mut [u8], receiver_count: u32) {
         if self.layout == Layout::V1_0 {
             put(
-                header,
+                to,
                 &Header10 {
                     sender: self.sender.0,
                     attributes: self.attributes as u8,
@@ -463,63 +507,69 @@ impl Response {
                     handle: self.handle,
                     tag: self.tag,
                     reserved_24: 0,
-                    receiver_count: 1,
+                    receiver_count,
                 },
             );
         } else {
             put(
-                header,
+                to,
                 &Header11 {
                     sender: self.sender.0,
                     attributes: self.attributes,
                     flags: self.flags,
                     handle: self.handle,
                     tag: self.tag,
-                    receiver_size: receiver_size as u32,
-                    receiver_count: 1,
-                    receiver_offset: header_size as u32,
+                    receiver_size: self.layout.receiver() as u32,
+                    receiver_count,
+                    receiver_offset: self.layout.header() as u32,
                     reserved: [0; 3],
                 },
             );
         }
-        let (receiver, rest) = rest
-            .split_at_mut_checked(receiver_size)
-            .ok_or(FfaError::NoMemory)?;
-        let (head, tail) = receiver
-            .split_at_mut_checked(size_of::<Receiver10>())
-            .ok_or(FfaError::NoMemory)?;
-        let [word_8, word_16] = if tail.is_empty() {
-            [0; 2]
-        } else {
-            self.receiver.implementation_defined
-        };
+    }
+
+    #[inline]
+    fn put_composite(&self, to: &mut [u8]) {
         put(
-            head,
-            &Receiver10 {
-                id: self.receiver.id.0,
-                permissions: self.receiver.permissions,
-                flags: self.receiver.flags,
-                composite_offset: composite_offset as u32,
-                word_8,
-            },
-        );
-        put(
-            tail,
-            &Receiver12Tail {
-                word_16,
-                reserved: 0,
-            },
-        );
-        put(
-            rest,
+            to,
             &CompositeHeader {
                 pages: self.pages as u32,
                 constituents: self.constituents as u32,
                 reserved: 0,
             },
         );
-        Ok(())
     }
+}
+
+/// Writes the descriptor of a receiver to `to`, which is as long as the layout says.
+#[inline]
+fn put_receiver(to: &mut [u8], receiver: &Receiver, composite_offset: usize) -> Result<()> {
+    let (head, tail) = to
+        .split_at_mut_checked(size_of::<Receiver10>())
+        .ok_or(FfaError::NoMemory)?;
+    let [word_8, word_16] = if tail.is_empty() {
+        [0; 2]
+    } else {
+        receiver.implementation_defined
+    };
+    put(
+        head,
+        &Receiver10 {
+            id: receiver.id.0,
+            permissions: receiver.permissions,
+            flags: receiver.flags,
+            composite_offset: composite_offset as u32,
+            word_8,
+        },
+    );
+    put(
+        tail,
+        &Receiver12Tail {
+            word_16,
+            reserved: 0,
+        },
+    );
+    Ok(())
 }
 
 /// Writes constituents to `to`, as many as fit and there are.

@@ -63,11 +63,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         // could execute. It needs no tables but those of the send.
         let gone = donor_space.change_owned(self.hal, share.world, ranges, given);
         Invariant::Undo.expect(gone.is_ok());
-        let reading = rest_of(response, length, channel);
+        let reading = rest_of(response.size(), response.layout, length, channel);
         if reading == Reading::default() {
             share.ranges.release(store, donor_space.pool());
             found.vacate();
-            return Ok(retrieved(response, length));
+            return Ok(retrieved(response.size(), length));
         }
         share.stage = Stage::Given;
         if let Some(borrower) = share.borrower(receiver.id()) {
@@ -76,7 +76,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 reading,
             };
         }
-        Ok(retrieved(response, length))
+        Ok(retrieved(response.size(), length))
     }
 
     /// Undoes the retrieval of a donation whose response the new owner does not read to its end

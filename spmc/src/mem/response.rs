@@ -8,7 +8,7 @@ use super::{Endpoints, Engine};
 use crate::error::{FfaError, Result};
 use crate::ffa::memory_call::FragmentRx;
 use crate::ffa::memory_descriptor::{
-    CONSTITUENT, DescriptorBuffer, Layout, Response, write_constituents,
+    CONSTITUENT, DescriptorBuffer, Layout, Receiver, Response, write_constituents,
 };
 use crate::ffa::{Answer, function};
 use crate::hal::Hal;
@@ -27,8 +27,38 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         share: &Share,
         response: &Response,
     ) -> Result<usize> {
-        let layout = response.layout;
-        self.put_fragment(channel, space, buffer, layout, share, Some(response), 0)
+        response.write_head(buffer)?;
+        let shape = Shape {
+            head: Response::head_size(response.layout),
+            total: response.size(),
+        };
+        self.put_fragment(channel, space, buffer, share, shape, 0)
+    }
+
+    /// Writes the response for the Hypervisor, which lists all receivers of the share, or as much
+    /// of it as fits. Returns the completion of the request.
+    #[cold]
+    pub(super) fn begin_hypervisors_response(
+        &self,
+        channel: &mut Channel<'_>,
+        space: &AddressSpace,
+        buffer: &mut DescriptorBuffer,
+        share: &mut Share,
+        response: &Response,
+    ) -> Result<Answer> {
+        let receivers = share.borrowers.iter().map(|borrower| Receiver {
+            id: borrower.id,
+            permissions: borrower.permissions.encode(),
+            flags: 0,
+            composite_offset: 0,
+            implementation_defined: borrower.implementation_defined,
+        });
+        let count = share.borrowers.len();
+        response.write_head_of(receivers, count, buffer)?;
+        let shape = Shape::of(share, response.layout, count);
+        let length = self.put_fragment(channel, space, buffer, share, shape, 0)?;
+        share.hypervisor = rest_of(shape.total, response.layout, length, channel);
+        Ok(retrieved(shape.total, length))
     }
 
     /// `FFA_MEM_FRAG_RX`: puts the next fragment of a response into the caller's RX, or the last
@@ -56,20 +86,17 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let (reader, reading) = share.reading(caller.id(), offset).ok_or(invalid)?;
         let reading = *reading;
         let mut channel = mailbox.through(caller, reading.buffer);
-        let total = total_size(share, reading.layout);
+        let receivers = match reader {
+            Reader::Hypervisor => share.borrowers.len(),
+            Reader::Borrower => 1,
+        };
+        let shape = Shape::of(share, reading.layout, receivers);
+        let total = shape.total;
         if endpoint != asked_with(caller, share.owner) || offset >= total {
             return Err(invalid);
         }
         let space = caller.memory.lock();
-        let length = self.put_fragment(
-            &mut channel,
-            &space,
-            buffer,
-            reading.layout,
-            share,
-            None,
-            offset,
-        )?;
+        let length = self.put_fragment(&mut channel, &space, buffer, share, shape, offset)?;
         drop(space);
         let next = offset.saturating_add(length);
         let [low, high] = handle.halves();
@@ -91,33 +118,22 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 
     /// Puts as much of a response as fits, from `offset` on, into the caller's RX or buffer, and
-    /// passes it to the caller. Returns the length of that part. `head` is the response if `offset`
-    /// is 0, and `None` otherwise.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the caller's buffers, memory and copy of the response"
-    )]
+    /// passes it to the caller. Returns the length of that part. If `offset` is 0, the head is in
+    /// `buffer` already.
     fn put_fragment(
         &self,
         channel: &mut Channel<'_>,
         space: &AddressSpace,
         buffer: &mut DescriptorBuffer,
-        layout: Layout,
         share: &Share,
-        head: Option<&Response>,
+        shape: Shape,
         offset: usize,
     ) -> Result<usize> {
-        let head_size = Response::head_size(layout);
-        let first = offset.saturating_sub(head_size) / CONSTITUENT;
+        let first = offset.saturating_sub(shape.head) / CONSTITUENT;
         let mut ranges = share.ranges.iter_from(Pages::of(self.hal), first);
-        let total = head.map_or_else(|| total_size(share, layout), Response::size);
         let room = channel.room(self.hal, space)?;
-        let length = total.saturating_sub(offset).min(room);
-        let mut start = 0;
-        if let Some(head) = head {
-            head.write_head(buffer)?;
-            start = head_size;
-        }
+        let length = shape.total.saturating_sub(offset).min(room);
+        let mut start = if offset == 0 { shape.head } else { 0 };
         let mut done = 0_usize;
         while done < length {
             let size = length.saturating_sub(done).min(buffer.len());
@@ -132,28 +148,51 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     }
 }
 
-/// Returns what remains to be read of a response that began with `length` bytes.
+/// The lengths of a response.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Bytes up to the constituents.
+    head: usize,
+    /// Bytes of all of it.
+    total: usize,
+}
+
+impl Shape {
+    /// Returns the lengths of a response that describes `share` in that layout, with so many
+    /// receivers.
+    fn of(share: &Share, layout: Layout, receivers: usize) -> Self {
+        let head = Response::head_size_of(layout, receivers);
+        let constituents = share.ranges.count().saturating_mul(CONSTITUENT);
+        Self {
+            head,
+            total: head.saturating_add(constituents),
+        }
+    }
+}
+
+/// Returns what remains to be read of a response of `total` bytes in that layout, which began with
+/// `length` bytes.
 #[inline]
-pub(super) fn rest_of(response: &Response, length: usize, channel: &Channel<'_>) -> Reading {
-    if length < response.size() {
-        Reading::begin(length, channel.buffer(), response.layout)
+pub(super) fn rest_of(
+    total: usize,
+    layout: Layout,
+    length: usize,
+    channel: &Channel<'_>,
+) -> Reading {
+    if length < total {
+        Reading::begin(length, channel.buffer(), layout)
     } else {
         Reading::default()
     }
 }
 
-/// Returns the completion of a retrieve request whose response began with `length` bytes.
+/// Returns the completion of a retrieve request whose response of `total` bytes began with `length`
+/// bytes.
 #[inline]
-pub(super) fn retrieved(response: &Response, length: usize) -> Answer {
-    let total = response.size();
+pub(super) fn retrieved(total: usize, length: usize) -> Answer {
     Answer::new([
         function::MEM_RETRIEVE_RESP as u64,
         total as u64,
         length as u64,
     ])
-}
-
-/// Returns the length of a response in that layout.
-fn total_size(share: &Share, layout: Layout) -> usize {
-    Response::head_size(layout).saturating_add(share.ranges.count().saturating_mul(CONSTITUENT))
 }

@@ -66,9 +66,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             }
             let response = describe_to_hypervisor(share, &request, caller)?;
             let space = caller.memory.lock();
-            let length = self.begin_response(&mut channel, &space, buffer, share, &response)?;
-            share.hypervisor = rest_of(&response, length, &channel);
-            return Ok(retrieved(&response, length));
+            return self.begin_hypervisors_response(&mut channel, &space, buffer, share, &response);
         }
         if !bare && is_unplaced(&request) {
             return Err(invalid);
@@ -236,11 +234,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         if let Some(borrower) = share.borrower(receiver.id()) {
             borrower.access = Access::Mapped {
                 leaf: grant.leaf,
-                reading: rest_of(&response, length, &channel),
+                reading: rest_of(response.size(), response.layout, length, &channel),
             };
             borrower.has_retrieved = true;
             borrower.zero_after = grant.zero_after;
         }
-        Ok(retrieved(&response, length))
+        Ok(retrieved(response.size(), length))
     }
 }

@@ -5,7 +5,7 @@ use host_tests::Nwd;
 use host_tests::ffa::*;
 use host_tests::system::{NWD_RX, NWD_TX};
 
-use super::stage::{SP1, Stage, TYPE_DONATE, TYPE_LEND, TYPE_SHARE};
+use super::stage::{SP1, SP2, SP3, Stage, TYPE_DONATE, TYPE_LEND, TYPE_SHARE};
 
 /// No type is specified, but bits below the type are set.
 const NO_TYPE: u16 = 0x0f;
@@ -52,43 +52,100 @@ fn asked(nwd: &Nwd, handle: u64, layout: Layout) -> Transaction {
     Transaction::decode(&bytes, layout)
 }
 
+/// Returns the Normal world of `stage` at that version, with buffers.
+fn at_version(stage: &Stage, version: u64) -> Nwd<'_> {
+    let nwd = stage.nwd();
+    nwd.call([RXTX_UNMAP]).success();
+    nwd.version(version);
+    nwd.map_buffers();
+    nwd
+}
+
+/// Sends a region of so many pages with a description like `said`, retrieves it by handle alone,
+/// and checks that the answer repeats what was said. Reclaims the region.
+fn is_told(nwd: &Nwd, function: u64, pages: u64, said: &Transaction, layout: Layout) {
+    let kind = match function {
+        MEM_SHARE_64 => TYPE_SHARE,
+        MEM_LEND_64 => TYPE_LEND,
+        _ => TYPE_DONATE,
+    };
+    let constituents = (0..pages).map(|page| (MEMORY + page * 0x2000, 1)).collect();
+    let said = Transaction {
+        tag: 9,
+        constituents,
+        ..said.clone()
+    };
+    let handle = sent(nwd, function, &said, layout);
+    let offset = Some(said.composite_offset(layout) as u32);
+    let receivers = said.receivers.iter();
+    let receivers = receivers.map(|receiver| Receiver {
+        offset,
+        ..*receiver
+    });
+    let security = if layout == Layout::V1_0 {
+        0
+    } else {
+        NON_SECURE
+    };
+    let expected = Transaction {
+        attributes: said.attributes | security,
+        flags: kind,
+        handle,
+        receivers: receivers.collect(),
+        ..said
+    };
+    assert_eq!(asked(nwd, handle, layout), expected);
+    nwd.reclaim(handle).success();
+}
+
 // req: MEMRQ-20, MEMRQ-22, MEMRQ-27, MEMRQ-18, FRAG-08
 #[test]
 fn a_hypervisor_is_told_what_the_owner_said() {
     let kinds = [
-        (MEM_SHARE_64, TYPE_SHARE, RW, NORMAL),
-        (MEM_LEND_64, TYPE_LEND, RO, NO_TYPE),
-        (MEM_DONATE_64, TYPE_DONATE, 0, NO_TYPE),
+        (MEM_SHARE_64, RW, NORMAL),
+        (MEM_LEND_64, RO, NO_TYPE),
+        (MEM_DONATE_64, 0, NO_TYPE),
     ];
-    for (version, security) in [(V1_0, 0), (V1_1, NON_SECURE), (V1_2, NON_SECURE)] {
+    for version in [V1_0, V1_1, V1_2] {
         let stage = Stage::new();
-        let nwd = stage.nwd();
-        nwd.call([RXTX_UNMAP]).success();
-        nwd.version(version);
-        nwd.map_buffers();
-        let layout = Layout::of(version);
-        for (function, kind, permissions, attributes) in kinds {
+        let nwd = at_version(&stage, version);
+        for (function, permissions, attributes) in kinds {
+            let said = Transaction {
+                attributes,
+                ..Transaction::share(OWNER, SP1, permissions, &[])
+            };
             for pages in [1, 3, 254, 700] {
-                let ranges: Vec<_> = (0..pages).map(|page| (MEMORY + page * 0x2000, 1)).collect();
-                let said = Transaction {
-                    attributes,
-                    tag: 9,
-                    ..Transaction::share(OWNER, SP1, permissions, &ranges)
-                };
-                let handle = sent(&nwd, function, &said, layout);
-                let receiver = Receiver {
-                    offset: Some(said.composite_offset(layout) as u32),
-                    ..Receiver::new(SP1, permissions)
-                };
-                let expected = Transaction {
-                    attributes: attributes | security,
-                    flags: kind,
-                    handle,
-                    receivers: vec![receiver],
-                    ..said
-                };
-                assert_eq!(asked(&nwd, handle, layout), expected);
-                nwd.reclaim(handle).success();
+                is_told(&nwd, function, pages, &said, Layout::of(version));
+            }
+        }
+    }
+}
+
+// req: MEMRQ-20, FRAG-08
+#[test]
+fn a_hypervisor_is_told_of_all_receivers() {
+    for version in [V1_0, V1_1, V1_2] {
+        let stage = Stage::new();
+        let nwd = at_version(&stage, version);
+        for count in [2, 3] {
+            let mut receivers = vec![(SP2, RW), (SP1, RO), (SP3, RW)];
+            receivers.truncate(count);
+            let receivers = receivers.into_iter().map(|(id, permissions)| Receiver {
+                implementation_defined: if version == V1_2 {
+                    [id.into(), 7]
+                } else {
+                    [0; 2]
+                },
+                ..Receiver::new(id, permissions)
+            });
+            let said = Transaction {
+                receivers: receivers.collect(),
+                ..Transaction::share(OWNER, SP1, RW, &[])
+            };
+            for function in [MEM_SHARE_64, MEM_LEND_64] {
+                for pages in [1, 240, 250, 251, 252, 253, 254, 700] {
+                    is_told(&nwd, function, pages, &said, Layout::of(version));
+                }
             }
         }
     }

@@ -329,20 +329,6 @@ fn a_hypervisor_retrieves_by_handle_alone() {
     }
     let longer = [&request.encode(V12)[..], &[0; 16]].concat();
     nwd.memory_refused(MEM_RETRIEVE_REQ_64, &longer, INVALID_PARAMETERS);
-    // Of several borrowers, the first is described.
-    let page = NWD_PAGES + 0x8000;
-    let mut share = Transaction::share(5, SP2, RO, &[(page, 1)]);
-    share.receivers.push(Receiver::new(SP1, RW));
-    let several = Transaction {
-        handle: nwd.send(MEM_SHARE_64, &share),
-        ..request.clone()
-    };
-    let answer = nwd.memory_call(MEM_RETRIEVE_REQ_64, &several.encode(V12));
-    let bytes = nwd.read(host_tests::system::NWD_RX, answer.0[1] as usize);
-    let receivers = Transaction::decode(&bytes, V12).receivers;
-    assert_eq!(receivers.len(), 1);
-    assert_eq!((receivers[0].id, receivers[0].permissions), (SP2, RO));
-    nwd.call([RX_RELEASE]).success();
     // The Hypervisor is not told about memory that partitions share with each other.
     let secret = stage.run(SP1, |sp| {
         let page = sp.base() + OWN_PAGES;
