@@ -154,6 +154,17 @@ impl<A: Address> PageRange<A> {
         self.base < other.end() && other.base < self.end()
     }
 
+    /// Returns what of the range is outside of `hole`: what lies before it, and behind it.
+    pub fn outside(&self, hole: &Self) -> impl Iterator<Item = Self> {
+        let between = |base: A, end: A| {
+            let bytes = end.raw().checked_sub(base.raw())?;
+            Self::from_bytes(base, bytes)
+        };
+        let before = between(self.base, self.end().min(hole.base));
+        let behind = between(self.base.max(hole.end()), self.end());
+        before.into_iter().chain(behind)
+    }
+
     /// Returns whether `other` lies wholly in this range.
     pub fn contains(&self, other: &Self) -> bool {
         self.base <= other.base && other.end() <= self.end()

@@ -498,6 +498,12 @@ pub trait Hal: Sync + Sized {
     /// translation walks (DSB).
     fn publish_tables(&self);
 
+    /// Returns whether an SMMU confines `stream`, so that it can be attached.
+    fn knows_stream(&self, stream: Stream) -> bool {
+        let _ = stream;
+        false
+    }
+
     /// Translates all transactions of `stream` through the tables under `roots` from now on.
     /// [`Hal::invalidate_stage2`] of these roots then also invalidates what the SMMU has cached. A
     /// stream that is not attached is blocked: its transactions abort instead of passing

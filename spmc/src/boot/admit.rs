@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use zerocopy::IntoBytes;
 
+use super::load::each_stream;
 use super::package::{Copying, copy_pages, read_manifest, read_package};
 use super::{FIRST_VMID, PackageError, introduce};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
@@ -113,10 +114,11 @@ impl<H: Hal> Spmc<H> {
         let boot_order = boot_order(&partitions);
         let boot_buffer = Mutex::new(buffer.into());
         let ns_memory = manifest.ns_memory.clone();
+        let ns_devices = normal_worlds_devices(&manifest, &partitions);
         // Nothing is allocated from here on.
         hal.make_tables(&manifest);
         add_table_memory(&hal, &manifest);
-        let normal_world = give_tables(&hal, ns_memory, &mut partitions);
+        let normal_world = give_tables(&hal, (ns_memory, &ns_devices), &mut partitions);
         normal_world.offer(offered_by_el3(&hal, manifest.version));
         Self {
             boot_order,
@@ -180,7 +182,7 @@ fn add_table_memory<H: Hal>(hal: &H, manifest: &SpmcManifest) {
 #[inline(never)]
 fn give_tables<H: Hal>(
     hal: &H,
-    ns_memory: Vec<PageRange<Pa>>,
+    (ns_memory, ns_devices): (Vec<PageRange<Pa>>, &[PageRange<Pa>]),
     partitions: &mut [Partition<H::Context>],
 ) -> Endpoint {
     let mut supply = PagePool::all(hal);
@@ -189,7 +191,7 @@ fn give_tables<H: Hal>(
     let promised = quotas.partition.saturating_mul(partitions.len());
     let rest = supply.available().saturating_sub(promised);
     supply.carve_reserve(hal, rest);
-    let normal_world = normal_world(hal, ns_memory, pool);
+    let normal_world = normal_world(hal, ns_memory, ns_devices, pool);
     for partition in partitions {
         let pool = supply.carve(quotas.partition);
         let tag = FIRST_VMID.saturating_add(partition.frozen.index as u16);
@@ -215,8 +217,35 @@ fn give_tables<H: Hal>(
     normal_world
 }
 
-/// Makes the endpoint of the Normal world, with the memory that it may share.
-fn normal_world<H: Hal>(hal: &H, ns_memory: Vec<PageRange<Pa>>, pool: PagePool) -> Endpoint {
+/// Returns the devices that the Normal world may lend: its devices without those of partitions, of
+/// the GIC, of the console, and in memory.
+fn normal_worlds_devices<C>(
+    manifest: &SpmcManifest,
+    partitions: &[Partition<C>],
+) -> Vec<PageRange<Pa>> {
+    let of_partitions = partitions
+        .iter()
+        .flat_map(|partition| &partition.frozen.config.device_regions)
+        .map(|device| device.range);
+    let of_board = manifest.board.ranges().map(|(_, range)| range);
+    let memory = manifest.ns_memory.iter().copied();
+    of_partitions.chain(of_board).chain(memory).fold(
+        manifest.ns_device_memory.clone(),
+        |devices, taken| {
+            let free = devices.iter().flat_map(|device| device.outside(&taken));
+            free.collect()
+        },
+    )
+}
+
+/// Makes the endpoint of the Normal world, with the memory that it may share, and the devices that
+/// it may lend.
+fn normal_world<H: Hal>(
+    hal: &H,
+    ns_memory: Vec<PageRange<Pa>>,
+    ns_devices: &[PageRange<Pa>],
+    pool: PagePool,
+) -> Endpoint {
     let endpoint = Endpoint::new();
     // Until it negotiates: a kernel that does not may know nothing of 1.3.
     endpoint.init(PartitionId::NORMAL_WORLD, Version::V1_2);
@@ -224,6 +253,14 @@ fn normal_world<H: Hal>(hal: &H, ns_memory: Vec<PageRange<Pa>>, pool: PagePool) 
     let made = shadow.init_normal_world(hal, pool, ns_memory);
     if made.is_err() {
         log::error!("no translation tables for the Normal world's memory");
+    }
+    for device in ns_devices {
+        if shadow.own_device(hal, device).is_err() {
+            log::warn!(
+                "the Normal world cannot lend the device at {}",
+                device.base()
+            );
+        }
     }
     drop(shadow);
     endpoint
@@ -274,6 +311,24 @@ struct Admission<'a, H: Hal> {
 }
 
 impl<H: Hal> Admission<'_, H> {
+    /// Takes devices out of the manifest of a partition that could reach memory past the SPMC,
+    /// since no SMMU confines their streams.
+    fn withhold_devices(&self, config: &mut PartitionConfig) {
+        let (hal, name) = (self.hal, &config.name);
+        config.device_regions.retain(|device| {
+            let mut streams = device.streams.iter().flat_map(each_stream);
+            let Some(stream) = streams.find(|stream| !hal.knows_stream(*stream)) else {
+                return true;
+            };
+            log::warn!(
+                "{name}: device-regions/{}: withheld, no SMMU confines its stream {:#x}",
+                device.name,
+                stream.id
+            );
+            false
+        });
+    }
+
     /// Reads and validates the manifest of one package, and makes the partition, which has no
     /// tables yet.
     #[cold]
@@ -299,6 +354,7 @@ impl<H: Hal> Admission<'_, H> {
             log::warn!("{name}: branch-target-identification: no effect, the CPU lacks it");
             config.branches = Branches::Anywhere;
         }
+        self.withhold_devices(&mut config);
         if let Some(wanted) = config.vectors {
             let longest = self.hal.longest_vectors();
             if longest.is_none_or(|longest| longest < wanted) {

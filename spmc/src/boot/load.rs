@@ -34,7 +34,8 @@ pub(super) fn image(config: &PartitionConfig) -> Leaf {
     Leaf::new(Attributes::normal(permissions), State::OwnerExclusive)
 }
 
-fn each_stream(streams: &Streams) -> impl Iterator<Item = Stream> {
+/// Returns the streams that a manifest names in one place.
+pub(super) fn each_stream(streams: &Streams) -> impl Iterator<Item = Stream> {
     let smmu = streams.smmu;
     let ids = streams.ids.iter();
     ids.map(move |id| Stream { smmu, id: *id })

@@ -435,6 +435,13 @@ impl<'a, 'c> Draft<'a, 'c> {
                 "{name}: {property}: without effect, as there is no live-activation-support"
             );
         }
+        for region in &self.config.memory_regions {
+            if region.streams.is_some() {
+                // Streams belong to devices, and see what the endpoint of their device sees.
+                let region = &region.name;
+                log::warn!("{name}: memory-regions/{region}: stream-ids: accepted without effect");
+            }
+        }
         if self.preemption.overrules_model() {
             log::warn!("{name}: run-time-model: overruled by the action on Non-secure interrupts");
         }

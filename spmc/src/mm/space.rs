@@ -162,13 +162,8 @@ impl AddressSpace {
     ) -> Result<()> {
         let geometry = hal.geometry();
         let non_secure = pool.take_root(Pages::of(hal), geometry.root_tables())?;
-        // Pages above the limit cannot be mapped for anybody.
-        let below = |range: &PageRange<Pa>| {
-            let room = geometry.limit().saturating_sub(range.base().raw());
-            PageRange::new(range.base(), range.pages().min(room >> PAGE_SHIFT))
-        };
         owned.retain_mut(|range| {
-            let below = below(range);
+            let below = below_limit(geometry, range);
             *range = below.unwrap_or(*range);
             below.is_some()
         });
@@ -180,6 +175,33 @@ impl AddressSpace {
             ..Self::EMPTY
         };
         Ok(())
+    }
+
+    /// Makes `device` a device that the Normal world owns exclusively, in its space. `NO_MEMORY` if
+    /// the pool is empty, `DENIED` if the Normal world has any of the pages already.
+    pub fn own_device<H: Hal>(&mut self, hal: &H, device: &PageRange<Pa>) -> Result<()> {
+        let (Some(range), User::Shadow(owned)) =
+            (below_limit(self.geometry, device), &mut self.user)
+        else {
+            return Ok(());
+        };
+        if owned.iter().any(|other| other.overlaps(&range)) {
+            return Err(FfaError::Denied);
+        }
+        owned.push(range);
+        let device = Attributes::device(Permissions::READ | Permissions::WRITE);
+        let change = Change {
+            from: NORMAL_WORLD_DEFAULT,
+            to: Leaf::new(device, State::OwnerExclusive).shadow(),
+        };
+        let ranges = [range.identity()].into_iter();
+        let made = self.change(hal, World::NonSecure, ranges, change);
+        if made.is_err()
+            && let User::Shadow(owned) = &mut self.user
+        {
+            owned.pop();
+        }
+        made.map_err(|_| FfaError::NoMemory)
     }
 
     /// Returns the translation to run under; that of nobody for the Normal world.
@@ -542,6 +564,12 @@ impl AddressSpace {
             _ => Format::stage1(world, self.branches),
         }
     }
+}
+
+/// Returns what of `range` can be mapped under that geometry.
+fn below_limit(geometry: Geometry, range: &PageRange<Pa>) -> Option<PageRange<Pa>> {
+    let room = geometry.limit().saturating_sub(range.base().raw());
+    PageRange::new(range.base(), range.pages().min(room >> PAGE_SHIFT))
 }
 
 /// Makes the tables of an S-EL0 partition down to level 1, which maps nothing but EL2. Returns the

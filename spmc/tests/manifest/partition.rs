@@ -130,7 +130,7 @@ fn interrupts_with_targets_are_read() {
 // req: MAN-21, MAN-34, MAN-35
 #[test]
 fn stream_ids_are_read() {
-    let (config, _) = changed(|tree| {
+    let (config, lines) = changed(|tree| {
         tree.put("device-regions/uart", "smmu-id", &[5]);
         tree.put("device-regions/uart", "stream-ids", &[0, 1]);
         tree.put("memory-regions/heap", "smmu-id", &[5]);
@@ -153,6 +153,11 @@ fn stream_ids_are_read() {
         [1]
     );
     assert!(config.device_regions[1].streams.is_none());
+    let expected = "memory-regions/heap: stream-ids: accepted without effect";
+    assert!(
+        lines.iter().any(|line| line.ends_with(expected)),
+        "{lines:?}"
+    );
 }
 
 // req: MAN-12, MAN-13, MAN-14, MAN-15, MAN-40, PMAN-07

@@ -446,6 +446,11 @@ impl Hal for FakeHal {
         self.0.step();
     }
 
+    fn knows_stream(&self, stream: Stream) -> bool {
+        let _pause = pause();
+        self.0.smmu.lock().unwrap().knows(stream)
+    }
+
     fn attach_stream(&self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream> {
         let _pause = pause();
         self.0.attach(stream, roots)

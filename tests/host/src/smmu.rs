@@ -33,8 +33,12 @@ impl Smmu {
         }
     }
 
+    pub(crate) fn knows(&self, stream: Stream) -> bool {
+        self.streams.contains(&stream)
+    }
+
     pub(crate) fn attach(&mut self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream> {
-        if !self.streams.contains(&stream) {
+        if !self.knows(stream) {
             return Err(NoSuchStream);
         }
         let before = self.attached.insert(stream, *roots);

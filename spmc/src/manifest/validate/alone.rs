@@ -9,8 +9,6 @@ use crate::manifest::config::{
 use crate::manifest::error::{Found, ManifestError, Parsed, Refused, Report, go_on, limit_text};
 use crate::manifest::refusal::{device_error, first, memory_error};
 
-const NO_STREAMS: &str = "none: streams belong to devices, and see what the endpoint does";
-
 /// Checks a manifest by itself: it asks for nothing that this SPMC cannot isolate, and its RX/TX
 /// buffers fit together.
 ///
@@ -30,11 +28,6 @@ pub fn judge_supported(config: &PartitionConfig, report: &Report) {
         let expected = "it for S-EL0 only";
         let found = Found::text(b"S-EL1");
         report.refuse("/", "branch-target-identification", expected, found);
-    }
-    for region in &config.memory_regions {
-        if let Some(streams) = &region.streams {
-            memory_error(region, "stream-ids", NO_STREAMS, first(streams), report);
-        }
     }
     go_on(check_buffers(config, report));
     go_on(check_state_buffer(config, report));

@@ -8,7 +8,7 @@ use host_tests::PartitionSpec;
 use host_tests::ffa::*;
 use host_tests::machine::{NORMAL_DEVICE, SECURE_DEVICE};
 use host_tests::manifest::partition_base;
-use host_tests::system::NWD_TX;
+use host_tests::system::{NWD_PAGES, NWD_TX};
 use spmc::addr::World::{self, NonSecure, Secure};
 use spmc::hal::Stream;
 
@@ -368,20 +368,56 @@ fn an_owner_that_dies_has_its_device_when_it_starts_anew() {
     stage.system.machine.check_tlbs();
 }
 
-// req: GEN-23, MEMD-10
+// req: GEN-23, GEN-24, MEMD-10
 #[test]
-fn the_normal_world_lends_no_devices() {
+fn the_normal_world_lends_its_devices() {
     let stage = stage();
+    let nwd = stage.nwd();
+    let lend = |at| Transaction::lend(0, SP2, RW, &[(at, 1)]);
+    let handle = nwd.send(MEM_LEND_64, &lend(CLOCK));
+    nwd.memory_refused(MEM_LEND_64, &lend(CLOCK).encode(Layout::V1_2), DENIED);
+    let asked = request(0, handle, RW);
+    let normal = Transaction {
+        attributes: NORMAL,
+        ..asked.clone()
+    };
+    assert_eq!(stage.retrieve(SP2, normal), Err(DENIED));
+    let response = stage.retrieve(SP2, asked).unwrap();
+    assert_eq!(response.attributes, NGNRNE | NON_SECURE);
+    assert_eq!(stage.access(SP2, NonSecure, CLOCK), READ_WRITE);
+    assert!(is_device(&stage, SP2, NonSecure, CLOCK));
+    assert_eq!(stage.access(SP2, NonSecure, CLOCK + 0x1000), NONE);
+    stage.run(SP2, move |sp| sp.relinquish(handle, 0)).success();
+    assert_eq!(stage.access(SP2, NonSecure, CLOCK), NONE);
+    nwd.reclaim(handle).success();
+    nwd.reclaim(nwd.send(MEM_LEND_64, &lend(CLOCK))).success();
+}
+
+// A device that a partition has, the registers of the GIC and the console are not the Normal
+// world's to lend, and its devices are not sent in any other way.
+// req: GEN-23, MEMD-10, RXTX-20
+#[test]
+fn the_normal_world_sends_devices_in_no_other_way() {
+    let stage = stage_with(|spec| with_device(spec, CLOCK + 0x1000, 3 | 8, false));
     let nwd = stage.nwd();
     let mut two = Transaction::share(0, SP2, RW, &[(CLOCK, 1)]);
     two.receivers.push(Receiver::new(SP3, RW));
+    let zeroed = Transaction {
+        flags: 1,
+        ..Transaction::lend(0, SP2, RW, &[(CLOCK, 1)])
+    };
+    let lend = |ranges: &[(u64, u32)]| Transaction::lend(0, SP2, RW, ranges);
     for (function, transaction) in [
-        (MEM_LEND_64, Transaction::lend(0, SP2, RW, &[(CLOCK, 1)])),
         (MEM_LEND_64, two),
+        (MEM_LEND_64, zeroed),
         (MEM_SHARE_64, Transaction::share(0, SP2, RW, &[(CLOCK, 1)])),
         (MEM_DONATE_64, Transaction::donate(0, SP2, &[(CLOCK, 1)])),
+        // With memory, and with a device of a partition.
+        (MEM_LEND_64, lend(&[(CLOCK, 1), (NWD_PAGES, 1)])),
+        (MEM_LEND_64, lend(&[(CLOCK, 2)])),
+        (MEM_LEND_64, lend(&[(CLOCK + 0x1000, 1)])),
         // Of the Secure world.
-        (MEM_LEND_64, Transaction::lend(0, SP2, RW, &[(DEVICE, 1)])),
+        (MEM_LEND_64, lend(&[(DEVICE, 1)])),
     ] {
         nwd.memory_refused(function, &transaction.encode(Layout::V1_2), DENIED);
     }

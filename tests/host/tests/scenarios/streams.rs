@@ -2,13 +2,15 @@
 //! devices are in `independent`.
 
 use host_tests::ffa::*;
+use host_tests::machine::SECURE_DEVICE;
 use host_tests::manifest::partition_base;
 use host_tests::smmu::DmaFault;
 use host_tests::system::NWD_PAGES;
-use host_tests::{PartitionSpec, System};
+use host_tests::{PartitionSpec, Sp, System};
 use spmc::addr::World::{self, NonSecure, Secure};
 use spmc::hal::{Access, FaultKind, Stream};
 
+use super::interrupts::{ENABLE, LINE};
 use super::stage::{SP1, SP2, SP3, Stage};
 
 /// The stream endpoint of SP1, with two streams.
@@ -456,16 +458,36 @@ fn no_device_writes_to_a_partition_that_is_loaded_anew() {
     assert_eq!(boots(&ALL, restarted(Some(SEPID)), sp("sp2")), [true, true]);
 }
 
-// req: STRM-14
+// req: STRM-16
 #[test]
-fn a_device_that_no_smmu_confines_keeps_its_partition_from_starting() {
-    for endpoint in [None, Some(SEPID)] {
-        let first = device(sp("sp1"), 1, &[7], endpoint);
-        assert_eq!(boots(&[], first, sp("sp2")), [false, true]);
-        let first = device(sp("sp1"), 1, &[7, 8], endpoint);
-        assert_eq!(boots(&[FIRST], first, sp("sp2")), [false, true]);
+fn a_device_that_no_smmu_confines_is_withheld() {
+    for (streams, ids, is_there) in [
+        (&[][..], &[7][..], false),
+        (&[FIRST], &[7, 8], false),
+        (&[FIRST], &[7], true),
+    ] {
+        for endpoint in [None, Some(SEPID)] {
+            let spec = device(sp("sp1"), 1, ids, endpoint)
+                .with(|sp| sp.device_properties.push(("interrupts", vec![LINE, 0xb10])))
+                .script(move |sp: &mut Sp| {
+                    sp.serve(|sp, _| {
+                        let reads = sp.peek(World::Secure, SECURE_DEVICE.start).is_some();
+                        let enabled = sp.call([ENABLE, LINE.into(), 1, 0]).0[0] == 0;
+                        [reads.into(), enabled.into(), 0, 0, 0]
+                    })
+                });
+            let system = System::builder().streams(streams).sp(spec).boot();
+            // Declare memory there, so that accesses succeed.
+            let mut memory = system.machine.memory();
+            memory.declare(Secure, SECURE_DEVICE);
+            drop(memory);
+            let has = u64::from(is_there);
+            let found = system.nwd().ask(SP1, [1; 5]);
+            assert_eq!(found, [has, has, 0, 0, 0], "its registers, its interrupt");
+        }
     }
 }
+
 // req: TIME-07, MEMRL-12, TIME-05, MEMRL-09
 #[test]
 fn a_proxy_resumes_what_it_relinquishes_for_its_stream_endpoint() {
