@@ -164,6 +164,18 @@ impl Notifications {
         Ok(())
     }
 
+    /// Gives up the bitmaps of the VM `id`, which has ended, if a notification is pending for it:
+    /// as nobody takes that any more, the bitmaps could never be destroyed. Others are left for
+    /// [`Self::destroy`].
+    pub fn end_vm(&self, id: PartitionId) {
+        let _registry = self.registry.lock();
+        if let Some(mut locked) = self.find_vm(id).and_then(|found| self.lock(found, id))
+            && locked.receiver.is_pending()
+        {
+            self.empty(&mut locked);
+        }
+    }
+
     /// Locks and returns the receiver with that id; `None` if it cannot be notified.
     pub fn receiver(&self, directory: &Directory, id: PartitionId) -> Option<Locked<'_>> {
         let found = if id.is_secure() {

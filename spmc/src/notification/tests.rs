@@ -308,6 +308,35 @@ fn vms_come_and_go() {
     assert_eq!(bound, Err(FfaError::Denied));
 }
 
+// req: NTF-47
+#[test]
+fn a_vm_that_ended_leaves_its_slot() {
+    let all = Notifications::new([1, 1].into_iter(), 1, MOST);
+    let directory = &Directory::new();
+    all.end_vm(VM1);
+    all.create(VM1, 2).unwrap();
+    all.end_vm(VM1);
+    assert_eq!(all.create(VM1, 2), Err(FfaError::Denied));
+    let with = |action: fn(&mut Receiver)| all.receiver(directory, VM1).unwrap().with(action);
+    for pend in [
+        |receiver: &mut Receiver| {
+            receiver.bind(SP1, 1, true).unwrap();
+            receiver.set(SP1, 1, Target::Vcpu(1)).unwrap();
+        },
+        |receiver: &mut Receiver| receiver.set_framework(Framework::RxFullSpm),
+    ] {
+        with(pend);
+        assert_eq!(all.destroy(VM1), Err(FfaError::Denied));
+        all.end_vm(VM1);
+        assert!(all.receiver(directory, VM1).is_none());
+        let mut list = InfoList::new(true);
+        assert!(!all.report(&mut list) && list.is_empty());
+        all.create(VM1, 2).unwrap();
+        with(|receiver| assert!(!receiver.is_pending()));
+    }
+    all.destroy(VM1).unwrap();
+}
+
 // req: NTF-41
 #[test]
 fn a_partition_that_failed_is_forgotten() {

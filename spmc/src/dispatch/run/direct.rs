@@ -155,6 +155,9 @@ impl<H: Hal> Spmc<H> {
     /// Handles a framework message of a Hypervisor to a partition. `INVALID_PARAMETERS` if w2 names
     /// none, `DENIED` if the partition did not subscribe to such messages; otherwise as for
     /// requests.
+    ///
+    /// Xen destroys the bitmaps of a VM before it says that the VM is destroyed, and does not look
+    /// at the answer. So what is pending then is dropped when the partition has been told.
     #[cold]
     #[inline(never)]
     fn vm_message(&self, pe: &mut Pe, id: FunctionId, frame: &mut SmcFrame) -> Result<()> {
@@ -173,7 +176,13 @@ impl<H: Hal> Spmc<H> {
             source,
             message,
         };
-        self.call_for_normal_world::<DirectReq>(pe, receiver, request, frame)
+        let vm = PartitionId(frame.w(5) as u16);
+        self.call_for_normal_world::<DirectReq>(pe, receiver, request, frame)?;
+        let is_vm = !vm.is_secure() && vm != PartitionId::NORMAL_WORLD;
+        if message == framework::VM_DESTROYED && is_vm {
+            self.notifications.end_vm(vm);
+        }
+        Ok(())
     }
 
     /// `FFA_MSG_SEND_DIRECT_REQ2` from the Normal world. Errors as for the first kind,
