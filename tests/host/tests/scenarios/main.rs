@@ -54,6 +54,7 @@ mod mixed_regions;
 mod notification;
 mod notification_1_3;
 mod ns_resources;
+mod optee_4_6;
 mod oracle;
 mod own_exceptions;
 mod places;
