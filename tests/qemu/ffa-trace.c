@@ -23,6 +23,17 @@
  * recorded. Arguments: out=FILE; spmc=START:END (hexadecimal), the memory of the SPMC's image;
  * own=END, the end of all of its memory; copy=START:END, its function that copies.
  *
+ * With costs=FILE in place of out=FILE, sums are written to the file at the end, as lines:
+ *
+ *     executed ALL SPMC           instructions of all PEs, and how many of these the SPMC executed
+ *     times BOOT FIRST LAST END   ms from the start of QEMU: end of the SPMC's boot on a PE, first
+ *                                 and last direct request of the Normal world, end of QEMU
+ *     call ORIGIN FUNCTION COUNT INSTRUCTIONS
+ *
+ * ORIGIN is the kind of record by which the SPMC was entered, TO_SPMC or SP_CALL, or TO_SP where it
+ * was entered from a partition without a call; FUNCTION is x0 (hexadecimal), or 0 if that is none of
+ * FF-A. INSTRUCTIONS are those of the SPMC until it passes the PE on.
+ *
  * Debian has no package with the header for plugins. This file therefore declares the functions
  * that it uses (version 4 of the interface, QEMU 9.2 and later).
  */
@@ -33,6 +44,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef uint32_t qemu_plugin_meminfo_t;
 struct qemu_plugin_hwaddr;
@@ -142,7 +154,25 @@ static struct vcpu {
 	GByteArray *bytes;
 	/* The Normal world waits for the end of a call of FF-A. */
 	bool in_call;
+	/* For sums: how the SPMC was entered, and its instructions up to the last passage. */
+	int cause;
+	uint32_t function;
+	uint64_t accounted;
 } vcpus[MAX_VCPUS];
+
+/* Sums of calls. */
+#define MAX_COSTS 256
+static struct cost {
+	bool is_used;
+	int origin;
+	uint32_t function;
+	uint64_t count, instructions;
+} costs[MAX_COSTS];
+static bool sums;
+enum { BOOT, FIRST, LAST, TIMES };
+static uint64_t began, times[TIMES];
+/* After it entered a partition the SPMC still executes ERET. */
+#define FEW 2
 
 /* Instructions of each PE, and those of the SPMC. */
 struct count { uint64_t all, spmc; };
@@ -211,11 +241,76 @@ static void on_access(unsigned int index, qemu_plugin_meminfo_t access, uint64_t
 	copied->length += size;
 }
 
+static uint64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+/* Returns the sum for calls of a kind. All that do not fit are summed in the last one. */
+static struct cost *cost_of(int origin, uint32_t function)
+{
+	struct cost *cost = costs;
+
+	while (cost < &costs[MAX_COSTS - 1] && cost->is_used &&
+	       (cost->origin != origin || cost->function != function))
+		cost++;
+	cost->is_used = true;
+	cost->origin = origin;
+	cost->function = function;
+	return cost;
+}
+
+#define MSG_WAIT 0x8400006b
+
+/* Direct requests, of both kinds and widths. */
+static bool is_request(uint32_t function)
+{
+	return (function & ~(1u << 30)) == 0x8400006f || function == 0xc400008d;
+}
+
+/* Adds what the SPMC has executed since the last passage to the call for which it was entered. */
+static void add_costs(unsigned int index, int kind)
+{
+	struct vcpu *vcpu = &vcpus[index];
+	uint64_t spmc = qemu_plugin_u64_get(by_spmc, index), x0 = get(vcpu, 0);
+	uint32_t function = is_ffa(x0) ? (uint32_t)x0 : 0;
+
+	pthread_mutex_lock(&lock);
+	if (vcpu->cause == TO_SP && spmc - vcpu->accounted > FEW && kind != SP_CALL)
+		cost_of(TO_SP, 0)->count++;
+	if (vcpu->cause != NWD_CALL)
+		cost_of(vcpu->cause, vcpu->function)->instructions += spmc - vcpu->accounted;
+	vcpu->accounted = spmc;
+	if (kind == TO_SPMC || kind == SP_CALL) {
+		vcpu->cause = kind;
+		vcpu->function = function;
+		cost_of(kind, function)->count++;
+	} else if (kind == TO_SP) {
+		vcpu->cause = TO_SP;
+		vcpu->function = 0;
+	}
+	if (kind == SPMC_OUT && function == MSG_WAIT && times[BOOT] == 0)
+		times[BOOT] = now() - began;
+	if (kind == TO_SPMC && is_request(function) && (uint32_t)get(vcpu, 1) >> 31 == 0) {
+		times[LAST] = now() - began;
+		if (times[FIRST] == 0)
+			times[FIRST] = times[LAST];
+	}
+	pthread_mutex_unlock(&lock);
+}
+
 static void record(unsigned int index, int kind, uint64_t tag)
 {
 	struct vcpu *vcpu = &vcpus[index];
 	uint64_t words[WORDS];
 
+	if (sums) {
+		add_costs(index, kind);
+		return;
+	}
 	for (int i = 0; i < 2; i++)
 		write_copied(index, &vcpu->copied[i]);
 	words[0] = (uint64_t)index << 16 | kind;
@@ -321,7 +416,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 			qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_instruction, CB_R_REGS,
 							       (void *)(uintptr_t)instruction_of(code));
 		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, INLINE_ADD_U64, executed, 1);
-		if (address >= copy_start && address < copy_end)
+		if (!sums && address >= copy_start && address < copy_end)
 			qemu_plugin_register_vcpu_mem_cb(instruction, on_access, CB_NO_REGS, LOADS_AND_STORES, NULL);
 		if (address >= spmc_start && address < spmc_end)
 			qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, INLINE_ADD_U64,
@@ -350,6 +445,17 @@ static void on_start_of_vcpu(qemu_plugin_id_t id, unsigned int index)
 
 static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
 {
+	if (sums) {
+		fprintf(out, "executed %llu %llu\n", (unsigned long long)qemu_plugin_u64_sum(executed),
+			(unsigned long long)qemu_plugin_u64_sum(by_spmc));
+		fprintf(out, "times %llu %llu %llu %llu\n", (unsigned long long)times[BOOT],
+			(unsigned long long)times[FIRST], (unsigned long long)times[LAST],
+			(unsigned long long)(now() - began));
+		for (struct cost *cost = costs; cost < &costs[MAX_COSTS]; cost++)
+			if (cost->is_used)
+				fprintf(out, "call %d %x %llu %llu\n", cost->origin, cost->function,
+					(unsigned long long)cost->count, (unsigned long long)cost->instructions);
+	}
 	fclose(out);
 }
 
@@ -357,6 +463,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 {
 	struct qemu_plugin_scoreboard *board = qemu_plugin_scoreboard_new(sizeof(struct count));
 
+	began = now();
 	executed = (qemu_plugin_u64){ board, offsetof(struct count, all) };
 	by_spmc = (qemu_plugin_u64){ board, offsetof(struct count, spmc) };
 	for (int i = 0; i < argc; i++) {
@@ -364,6 +471,9 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 
 		if (strncmp(argv[i], "out=", 4) == 0) {
 			out = fopen(argv[i] + 4, "wb");
+		} else if (strncmp(argv[i], "costs=", 6) == 0) {
+			out = fopen(argv[i] + 6, "w");
+			sums = true;
 		} else if (sscanf(argv[i], "spmc=%llx:%llx", &start, &end) == 2) {
 			spmc_start = start;
 			spmc_end = end;

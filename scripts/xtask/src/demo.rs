@@ -33,7 +33,7 @@ use crate::process::step;
 use crate::qemu::Machine;
 use crate::selection::Selection;
 use crate::setup::setup_for_systems;
-use crate::trace;
+use crate::trace::{self, Costs};
 use crate::view::View;
 use crate::workspace::{root, target};
 
@@ -64,6 +64,8 @@ pub struct Variant {
     pub has_fire: bool,
     /// The choice of calls that are shown.
     pub trace: trace::Options,
+    /// Set if the times and the instructions of the SPMC are shown.
+    pub has_costs: bool,
 }
 
 /// The differences of one boot.
@@ -148,7 +150,7 @@ impl Demo {
         let components = Components::build()?;
         for &smp in fire.map_or(self.smp, |fire| fire.smp) {
             for round in self.rounds() {
-                self.boot(&components, smp, Case { round, fire }, &variant.trace)?;
+                self.boot(&components, smp, Case { round, fire }, variant)?;
             }
         }
         Ok(())
@@ -162,13 +164,7 @@ impl Demo {
         }
     }
 
-    fn boot(
-        &self,
-        components: &Components,
-        smp: u32,
-        case: Case,
-        trace: &trace::Options,
-    ) -> Result<()> {
+    fn boot(&self, components: &Components, smp: u32, case: Case, variant: &Variant) -> Result<()> {
         let (mut machine, flash) = self.prepare(components, smp, case, false)?;
         let mut which = format!("smp{smp}");
         let mut with = String::new();
@@ -180,13 +176,20 @@ impl Demo {
             which = format!("fire-{which}");
             with += ", under fire";
         }
-        let recording = trace.record(&mut machine, &flash, Some(&which))?;
+        let recording = variant.trace.record(&mut machine, &flash, Some(&which))?;
+        let name = format!("demo-{}-{which}", self.name);
+        let costs = variant
+            .has_costs
+            .then(|| Costs::record(&mut machine, &flash, &name));
+        let costs = costs.transpose()?;
         machine.view = View::Nothing.or_everything();
         let what = format!("booting {}, {smp} PEs{with}: {}", self.name, self.about);
-        let name = format!("demo-{}-{which}", self.name);
         let boot = step(&what, || machine.boot(&flash, &name))?;
         if let Some(recording) = recording {
             recording.show()?;
+        }
+        if let Some(costs) = costs {
+            costs.show(&boot)?;
         }
         let verdict = self.check(smp, case, &boot);
         if verdict.is_err() && machine.view == View::Nothing {

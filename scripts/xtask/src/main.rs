@@ -125,11 +125,13 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             system,
             interactive,
             fire,
+            costs,
             trace,
         } => {
             let variant = Variant {
                 has_fire: fire,
                 trace,
+                has_costs: costs,
             };
             return demo::demo(&system, interactive, &variant);
         }

@@ -6,6 +6,7 @@
 
 mod buffers;
 mod calls;
+mod costs;
 mod decode;
 mod filter;
 mod json;
@@ -26,6 +27,7 @@ use clap::{Args, ValueEnum};
 use spmc::manifest::spmc_manifest;
 
 use self::calls::Trace;
+pub use self::costs::Costs;
 use self::filter::Filter;
 pub use self::ping::check;
 use self::text::Writer;
@@ -99,14 +101,7 @@ impl Options {
         let images = flash.parent().context("the flash image has no folder")?;
         let name = part.map_or(PLUGIN.to_string(), |part| format!("{PLUGIN}-{part}"));
         let records = target().join(name).with_extension("bin");
-        let plugin = plugin::build(PLUGIN)?;
-        let argument = format!(
-            "{},out={},{}",
-            plugin.display(),
-            records.display(),
-            spmc(images)?
-        );
-        machine.arguments.extend(["-plugin".into(), argument]);
+        machine_with(machine, flash, &format!("out={}", records.display()))?;
         Ok(Some(Recording {
             options: self.clone(),
             records,
@@ -135,6 +130,16 @@ impl Options {
             handle: self.handle,
         }
     }
+}
+
+/// Adds the plugin, with the SPMC's place and this argument, to a machine that boots the flash
+/// image.
+fn machine_with(machine: &mut Machine, flash: &Path, argument: &str) -> Result<()> {
+    let images = flash.parent().context("the flash image has no folder")?;
+    let plugin = plugin::build(PLUGIN)?;
+    let argument = format!("{},{argument},{}", plugin.display(), spmc(images)?);
+    machine.arguments.extend(["-plugin".into(), argument]);
+    Ok(())
 }
 
 /// Returns `NAME-PART.KIND` for `NAME.KIND`.
