@@ -118,6 +118,7 @@ const HYPERVISOR: Words = leaf(&[
     "log-level",
     "init-timeout-ms",
     "memory-transactions",
+    "rxtx-pages",
     "vms",
     "table-memory",
     "lends-cpu-interface",

@@ -7,7 +7,6 @@ use crate::addr::{Ipa, PageRange};
 use crate::error::{FfaError, Result};
 use crate::ffa::Version;
 use crate::id::PartitionId;
-use crate::limits::MAX_MAILBOX_PAGES;
 
 /// Bytes of one range: address, page count, a reserved word.
 const RANGE: usize = 16;
@@ -27,26 +26,27 @@ pub struct RxTxDescriptor {
 }
 
 impl RxTxDescriptor {
-    /// Decodes a descriptor as a Hypervisor of that version writes it; bytes behind it are ignored.
+    /// Decodes a descriptor as a Hypervisor of that version writes it, with buffers of `most` pages
+    /// at most; bytes behind it are ignored.
     ///
     /// `INVALID_PARAMETERS` for reserved fields, wrong offsets, counts and ranges, and buffers of
     /// different or unsupported sizes; `NO_MEMORY` for a buffer that is not contiguous, as there is
     /// no way to map it.
-    pub fn decode(bytes: &[u8], version: Version) -> Result<Self> {
+    pub fn decode(bytes: &[u8], version: Version, most: u32) -> Result<Self> {
         let id = PartitionId(u16_at(bytes, 0)?);
         if u16_at(bytes, 2)? != 0 {
             return Err(FfaError::InvalidParameters);
         }
         let (rx, tx) = if version >= Version::V1_1 {
-            let rx = composite(bytes, u32_at(bytes, 4)? as usize)?;
-            (rx, composite(bytes, u32_at(bytes, 8)? as usize)?)
+            let rx = composite(bytes, u32_at(bytes, 4)? as usize, most)?;
+            (rx, composite(bytes, u32_at(bytes, 8)? as usize, most)?)
         } else {
             let (rx_count, tx_count) = (u32_at(bytes, 4)?, u32_at(bytes, 8)?);
-            let rx = join(bytes, 12, rx_count)?;
+            let rx = join(bytes, 12, rx_count, most)?;
             let tx_at = 12_usize.saturating_add(RANGE.saturating_mul(rx_count as usize));
-            (rx, join(bytes, tx_at, tx_count)?)
+            (rx, join(bytes, tx_at, tx_count, most)?)
         };
-        if rx.pages() != tx.pages() || rx.pages() > MAX_MAILBOX_PAGES.into() {
+        if rx.pages() != tx.pages() || rx.pages() > most.into() {
             return Err(FfaError::InvalidParameters);
         }
         Ok(Self { id, rx, tx })
@@ -54,23 +54,23 @@ impl RxTxDescriptor {
 }
 
 /// Reads the composite descriptor at `at`, behind the 16 bytes of the header and 8-byte aligned.
-fn composite(bytes: &[u8], at: usize) -> Result<PageRange<Ipa>> {
+fn composite(bytes: &[u8], at: usize, most: u32) -> Result<PageRange<Ipa>> {
     if at < 16 || !at.is_multiple_of(8) {
         return Err(FfaError::InvalidParameters);
     }
     let pages = u32_at(bytes, at)?;
     let count = u32_at(bytes, at.saturating_add(4))?;
-    let buffer = join(bytes, at.saturating_add(COMPOSITE), count)?;
+    let buffer = join(bytes, at.saturating_add(COMPOSITE), count, most)?;
     if buffer.pages() != pages.into() {
         return Err(FfaError::InvalidParameters);
     }
     Ok(buffer)
 }
 
-/// Returns the `count` ranges at `at` as one.
-fn join(bytes: &[u8], at: usize, count: u32) -> Result<PageRange<Ipa>> {
+/// Returns the `count` ranges at `at`, of `most` pages at most, as one.
+fn join(bytes: &[u8], at: usize, count: u32, most: u32) -> Result<PageRange<Ipa>> {
     // A range has at least one page.
-    if count == 0 || count > MAX_MAILBOX_PAGES {
+    if count == 0 || count > most {
         return Err(FfaError::InvalidParameters);
     }
     let mut joined: Option<PageRange<Ipa>> = None;
@@ -114,6 +114,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Result<u64> {
 mod tests {
     extern crate std;
     use super::*;
+    use crate::limits::MAX_MAILBOX_PAGES;
     use FfaError::{InvalidParameters, NoMemory};
     use std::vec::Vec;
 
@@ -157,8 +158,8 @@ mod tests {
     }
 
     fn both(rx: Ranges<'_>, tx: Ranges<'_>) -> Result<RxTxDescriptor> {
-        let old = RxTxDescriptor::decode(&v1_0(3, rx, tx), Version::V1_0);
-        let new = RxTxDescriptor::decode(&v1_1(3, rx, tx), Version::V1_2);
+        let old = RxTxDescriptor::decode(&v1_0(3, rx, tx), Version::V1_0, MAX_MAILBOX_PAGES);
+        let new = RxTxDescriptor::decode(&v1_1(3, rx, tx), Version::V1_2, MAX_MAILBOX_PAGES);
         assert_eq!(old, new);
         old
     }
@@ -211,18 +212,18 @@ mod tests {
         ] {
             // The last word is reserved and never read.
             for length in 0..bytes.len() - 4 {
-                let cut = RxTxDescriptor::decode(&bytes[..length], version);
+                let cut = RxTxDescriptor::decode(&bytes[..length], version, MAX_MAILBOX_PAGES);
                 assert_eq!(cut, Err(InvalidParameters));
             }
             for at in (0..bytes.len()).step_by(4) {
                 let mut wild = bytes.clone();
                 wild[at..][..4].fill(0xff);
-                let _ = RxTxDescriptor::decode(&wild, version);
+                let _ = RxTxDescriptor::decode(&wild, version, MAX_MAILBOX_PAGES);
             }
             let mut reserved = bytes;
             reserved[2] = 1;
             assert_eq!(
-                RxTxDescriptor::decode(&reserved, version),
+                RxTxDescriptor::decode(&reserved, version, MAX_MAILBOX_PAGES),
                 Err(InvalidParameters)
             );
         }

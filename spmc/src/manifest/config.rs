@@ -11,7 +11,7 @@ use crate::addr::{Pa, PageRange, World};
 use crate::ffa::Version;
 use crate::geometry::Geometry;
 use crate::id::{PartitionId, Uuid};
-use crate::limits::{DEFAULT_SHARES, DEFAULT_VMS, MIN_CONTEXTS};
+use crate::limits::{DEFAULT_MAILBOX_PAGES, DEFAULT_SHARES, DEFAULT_VMS, MIN_CONTEXTS};
 use crate::vector_length::VectorLength;
 
 /// The SPMC manifest (TOS_FW_CONFIG, `arm,ffa-core-manifest-1.0`).
@@ -53,6 +53,9 @@ pub struct SpmcManifest {
     pub geometry: Geometry,
     /// `hypervisor/memory-transactions` (ours): how many can be live at the same time.
     pub transactions: u16,
+    /// `hypervisor/rxtx-pages` (ours): how many pages an RX or TX buffer may have that a caller
+    /// registers.
+    pub mailbox_pages: u32,
     /// `hypervisor/vms` (ours): how many VMs can be notified, and have RX/TX pairs.
     pub vms: u16,
     /// `hypervisor/log-level` (ours): 1 error to 5 trace.
@@ -82,6 +85,7 @@ impl Default for SpmcManifest {
             vector_memory: 0,
             geometry: Geometry::SMALL,
             transactions: DEFAULT_SHARES,
+            mailbox_pages: DEFAULT_MAILBOX_PAGES,
             vms: DEFAULT_VMS,
             log_level: None,
             init_timeout_ms: None,

@@ -19,7 +19,7 @@ use super::tree::{Name, Node};
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::Version;
 use crate::id::PartitionId;
-use crate::limits::{MAX_PARTITIONS, MAX_PES, MAX_TABLE_MEMORY_PAGES, MAX_VMS};
+use crate::limits::{MAX_MAILBOX_PAGES, MAX_PARTITIONS, MAX_PES, MAX_TABLE_MEMORY_PAGES, MAX_VMS};
 
 /// `compatible` of the root.
 pub const COMPATIBLE: &[u8] = b"arm,ffa-core-manifest-1.0";
@@ -266,6 +266,12 @@ fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest, b
             "memory-transactions" => {
                 if let Ok(count) = property.u32_up_to(0xffff, "at most 0xffff") {
                     manifest.transactions = count as u16;
+                }
+            }
+            "rxtx-pages" => {
+                let expected = limit_text!("1 to ", MAX_MAILBOX_PAGES as usize, " pages");
+                if let Ok(pages) = property.u32_up_to(MAX_MAILBOX_PAGES, expected) {
+                    manifest.mailbox_pages = pages.max(1);
                 }
             }
             "vms" => {

@@ -17,6 +17,7 @@ use spmc::ffa::partition_info::{Properties, descriptor_size};
 use spmc::ffa::rxtx_descriptor::RxTxDescriptor;
 use spmc::ffa::{Handle, SmcFrame, Version};
 use spmc::id::{PartitionId, Uuid};
+use spmc::limits::MAX_MAILBOX_PAGES;
 
 use super::calls::Call;
 use super::decode::{Field, Value};
@@ -257,7 +258,7 @@ fn indirect(bytes: &[u8], version: Version) -> Vec<Field> {
 
 /// Returns the buffers that a Hypervisor registers for a VM.
 fn buffers_of_vm(bytes: &[u8], version: Version) -> Vec<Field> {
-    let Ok(descriptor) = RxTxDescriptor::decode(bytes, version) else {
+    let Ok(descriptor) = RxTxDescriptor::decode(bytes, version, MAX_MAILBOX_PAGES) else {
         return vec![field("descriptor", Value::Word("malformed".into()))];
     };
     vec![

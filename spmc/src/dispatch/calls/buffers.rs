@@ -11,7 +11,6 @@ use crate::ffa::rxtx_descriptor::RxTxDescriptor;
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version};
 use crate::hal::Hal;
 use crate::id::PartitionId;
-use crate::limits::MAX_MAILBOX_PAGES;
 use crate::mm::BufferPages;
 use crate::partition::Mailbox;
 use crate::spmc::{Pe, Spmc};
@@ -28,11 +27,11 @@ struct RxTxMap {
 }
 
 impl RxTxMap {
-    /// Decodes x1, x2 and w3. `INVALID_PARAMETERS` for more pages than a buffer can have.
-    fn decode(id: FunctionId, frame: &SmcFrame) -> Result<Self> {
+    /// Decodes x1, x2 and w3. `INVALID_PARAMETERS` for more pages than `most`.
+    fn decode(id: FunctionId, frame: &SmcFrame, most: u32) -> Result<Self> {
         let [_, tx, rx, ..] = frame.x;
         let pages = frame.w(3);
-        if pages > MAX_MAILBOX_PAGES {
+        if pages > most {
             return Err(FfaError::InvalidParameters);
         }
         Ok(Self {
@@ -57,7 +56,7 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         let endpoint = instance.endpoint();
-        let RxTxMap { tx, rx, pages } = RxTxMap::decode(id, frame)?;
+        let RxTxMap { tx, rx, pages } = RxTxMap::decode(id, frame, self.manifest.mailbox_pages)?;
         if let Instance::NormalWorld(_) = instance
             && (tx, rx, pages) == (0, 0, 0)
         {
@@ -98,7 +97,7 @@ impl<H: Hal> Spmc<H> {
                 .first_chunk_mut::<{ PAGE_SIZE as usize }>()
                 .ok_or(FfaError::NoMemory)?;
             mailbox.read_tx(&self.hal, page)?;
-            RxTxDescriptor::decode(page, hypervisor.version())?
+            RxTxDescriptor::decode(page, hypervisor.version(), self.manifest.mailbox_pages)?
         };
         if descriptor.id.is_secure() || descriptor.id == PartitionId::NORMAL_WORLD {
             return Err(FfaError::InvalidParameters);

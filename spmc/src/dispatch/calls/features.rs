@@ -4,7 +4,6 @@ use crate::error::{FfaError, Result};
 use crate::ffa::call_table;
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::Hal;
-use crate::limits::MAX_MAILBOX_PAGES;
 use crate::manifest::config::{ExceptionLevel, PartitionConfig};
 use crate::own_interrupts;
 use crate::spmc::Spmc;
@@ -59,7 +58,7 @@ impl<H: Hal> Spmc<H> {
             function::RXTX_MAP_32 if normal_world => return Err(FfaError::NotSupported),
             function::RXTX_MAP_32 | function::RXTX_MAP_64 => {
                 let maximum = if version >= Version::V1_2 {
-                    MAX_MAILBOX_PAGES << 16
+                    self.manifest.mailbox_pages << 16
                 } else {
                     0
                 };

@@ -107,6 +107,8 @@ fn tftf_features(_: &Nwd) -> Check {
             equal(function, 0u32)?;
         }
     }
+    // The most and the least that a buffer can have: one page, and 4 KiB.
+    equal(call(id::FEATURES, &[id::RXTX_MAP_64.into()])[2], 1u64 << 16)?;
     for unknown in [id::RXTX_MAP_32, 0x8400_00fe, 1, 3, 0xffff] {
         let answer = call(id::FEATURES, &[unknown.into()]);
         ffa::refused(&answer, NOT_SUPPORTED)?;

@@ -189,11 +189,17 @@ fn what_the_normal_world_has_of_each_version() {
     }
 }
 
-// req: FEAT-03, FEAT-04, FEAT-05, GEN-15
+// req: FEAT-03, FEAT-04, FEAT-05, FEAT-17, GEN-15
 #[test]
 fn buffer_size_and_alignment() {
-    for (version, maximum) in [(V1_0, 0), (V1_1, 0), (V1_2, 16)] {
-        let system = System::boot([]);
+    for (version, pages, maximum) in [
+        (V1_0, 16, 0),
+        (V1_1, 16, 0),
+        (V1_2, 16, 16),
+        (V1_2, 5, 5),
+        (V1_2, 1, 1),
+    ] {
+        let system = System::builder().setting("rxtx-pages", pages).boot();
         let nwd = system.nwd();
         nwd.version(version);
         assert_eq!(
