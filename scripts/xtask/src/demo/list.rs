@@ -1,6 +1,6 @@
 //! The list of demos.
 
-use super::fire::Fire;
+use super::fire::{self, Fire};
 use super::stmm::Bank;
 use super::{Demo, From, System, rust_sp};
 use crate::selection::Selection;
@@ -37,7 +37,7 @@ pub const DEMOS: &[Demo] = &[
                 "demo: 60 rounds of hotplug",
                 "demo: end",
             ],
-            known: &["__do_sched_recv_cb: Invalid partition ID"],
+            known: fire::KNOWN,
         }),
     },
     Demo {

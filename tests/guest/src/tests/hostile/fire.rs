@@ -27,7 +27,9 @@ const EDGES: u64 = 48;
 const PES: u64 = 8;
 /// Attacks for each interrupt.
 const STEPS: u64 = 24;
-/// The most interrupts that it takes before it waits again.
+/// The most interrupts with which it attacks before it waits again. It takes all that are left: the
+/// SPMC tells it only once of an interrupt that it does not take, and if that were so for both of
+/// its devices, nothing would ever wake it again.
 const AT_ONCE: u64 = 64;
 /// Shares that are tried in a row, more than a partition may have.
 const SHARES: usize = 2048;
@@ -54,12 +56,11 @@ pub fn burn(identity: &'static Identity) -> ! {
     println!("# fire: lives, seed {seed}");
     let mut seconds = 0;
     let mut edges = 0;
-    let age = seed / ticks_per_ms() / 1000;
-    let life = if age < YOUTH { YOUNG } else { OLD };
+    let life = if age() < YOUTH { YOUNG } else { OLD };
     loop {
         listen();
         inside.end();
-        for _ in 0..AT_ONCE {
+        for taken in 0.. {
             let interrupt = hf(GET, &[]);
             if interrupt == NONE {
                 break;
@@ -67,12 +68,16 @@ pub fn burn(identity: &'static Identity) -> ! {
             if interrupt == CLOCK_INTERRUPT {
                 alarm_next_second();
                 seconds += 1;
+                println!("# fire: burns in second {}", age());
                 edges = EDGES;
                 if seconds > life {
                     die(&mut inside);
                 }
             }
             hf(DEACTIVATE, &[interrupt, interrupt]);
+            if taken >= AT_ONCE {
+                continue;
+            }
             attack(&mut inside);
             if edges > 0 {
                 edges -= 1;
@@ -81,6 +86,11 @@ pub fn burn(identity: &'static Identity) -> ! {
             }
         }
     }
+}
+
+/// Returns the time since power-on in seconds.
+fn age() -> u64 {
+    counter() / ticks_per_ms() / 1000
 }
 
 /// Makes its interrupts come again, which the SPMC may have masked.

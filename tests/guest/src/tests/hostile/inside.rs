@@ -100,8 +100,9 @@ const OWN_LINES: [u64; 2] = [CLOCK_INTERRUPT, GPIO_INTERRUPT];
 pub(super) struct Inside {
     pub(super) attacker: Attacker,
     /// Set if nobody asks it to be hostile: its interrupts alone give it cycles, so it leaves them
-    /// as they are, and does not wait while it attacks, since the SPMC tells it only once of an
-    /// interrupt that it does not fetch. It asks nobody else to be hostile, either.
+    /// as they are, and does not wait while it attacks (`FFA_ERROR` waits, too), since the SPMC
+    /// tells it only once of an interrupt that it does not fetch. It asks nobody else to be
+    /// hostile, either.
     is_alone: bool,
     /// The request that waits for its response.
     request: Option<Regs>,
@@ -232,7 +233,8 @@ impl Inside {
     }
 
     fn make(&mut self, registers: Regs) -> Answer {
-        if self.is_alone && registers[0] as u32 == id::MSG_WAIT {
+        let waits = matches!(registers[0] as u32, id::MSG_WAIT | id::ERROR);
+        if self.is_alone && waits {
             return [0; 18];
         }
         let answer = self.attacker.make(registers);
