@@ -4,6 +4,7 @@
 //! A demo is a row of [`DEMOS`]. The software comes from Debian packages of pinned versions
 //! ([`fetch`]); none of it is in this repository.
 
+mod edk2;
 mod fetch;
 mod fire;
 mod initramfs;
