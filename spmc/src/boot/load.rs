@@ -290,10 +290,11 @@ impl<H: Hal> Spmc<H> {
             add(Kind::Manifest, offset, package.manifest_size());
         }
         if wanted.hob_list {
-            let list = match package.hob_list() {
-                Some(list) => list,
-                None => self.make_hob_list(config, package)?,
+            let (list, origin) = match package.hob_list() {
+                Some(list) => (list, "of the package"),
+                None => (self.make_hob_list(config, package)?, "of the manifest"),
             };
+            log::info!("{}: HOB list {origin}, {} bytes", config.name, list.size);
             add(Kind::HobList, list.offset.into(), list.size as usize);
         }
         let mut blob = [0; boot_info::MAX_SIZE];

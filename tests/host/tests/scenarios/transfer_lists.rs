@@ -85,6 +85,7 @@ fn a_transfer_list_is_a_package_like_others() {
 // req: BOOT-21
 #[test]
 fn a_hob_list_of_the_package_is_passed_as_it_is() {
+    capture();
     for both in [false, true] {
         let wanted: &[&str] = match both {
             true => &["ffa_manifest", "hob_list"],
@@ -106,6 +107,8 @@ fn a_hob_list_of_the_package_is_passed_as_it_is() {
         })]);
         assert_eq!(system.nwd().ask(0x8001, [7; 5]), [7; 5]);
     }
+    assert_eq!(lines("hobs: HOB list of the package, ").len(), 2);
+    assert_eq!(lines("hobs: HOB list of the manifest, ").len(), 0);
 }
 
 // req: BOOT-19, PMAN-27
@@ -124,6 +127,7 @@ fn a_transfer_list_without_a_hob_list_gets_one_that_is_made() {
             region("ns_comm_buffer", 0x4810_0000, 0xb),
         ];
     });
+    capture();
     let system = System::boot([spec.in_transfer_list(None).script(|sp| {
         let told = told(sp);
         let [(1, address, list)] = &told[..] else {
@@ -134,6 +138,8 @@ fn a_transfer_list_without_a_hob_list_gets_one_that_is_made() {
         sp.serve(|_, request| request.payload())
     })]);
     assert_eq!(system.nwd().ask(0x8001, [7; 5]), [7; 5]);
+    assert_eq!(lines("made: HOB list of the manifest, ").len(), 1);
+    assert_eq!(lines("made: HOB list of the package, ").len(), 0);
 }
 
 // req: PMAN-28, BOOT-20, BOOT-22, MAN-01
