@@ -8,6 +8,7 @@ mod edk2;
 mod fetch;
 mod fire;
 mod initramfs;
+mod keys;
 mod linux;
 mod list;
 mod optee;
@@ -25,7 +26,7 @@ use anyhow::{Context, Result, ensure};
 use self::fire::Fire;
 use self::linux::Linux;
 pub use self::list::DEMOS;
-use self::stmm::{Bank, Round, State};
+use self::stmm::{Bank, Program, Round};
 use crate::consoles::Boot;
 use crate::image::{Components, assemble, assemble_with};
 use crate::layout::{self, Layout};
@@ -209,8 +210,11 @@ impl Demo {
     fn attach(&self, variant: &Variant) -> Result<()> {
         let fire = self.fire(variant)?;
         let smp = self.smp.iter().copied().max().unwrap_or(1);
-        let kept = stmm::ROUNDS.iter().find(|round| round.state == State::Kept);
-        let case = Case { round: kept, fire };
+        let round = match self.system {
+            System::Uefi(_) => stmm::kept(),
+            _ => None,
+        };
+        let case = Case { round, fire };
         let (machine, flash) = self.prepare(&Components::build()?, smp, case, true)?;
         let uart1 = target().join(format!("logs/demo-{}-uart1.log", self.name));
         std::fs::create_dir_all(target().join("logs"))?;
@@ -282,11 +286,14 @@ impl Demo {
             }
             System::Uefi(bank) => {
                 let round = round.context("a round is missing")?;
-                stmm::load(Linux::new()?, &mut machine, &dir, round, shell)?;
+                let more = fire.map_or("", |fire| fire.words);
+                stmm::load(&mut machine, &dir, round, &format!("{more}{shell}"))?;
                 stmm::build(*bank)?
             }
         };
-        let layout = Layout::find(fire.map_or(self.layout, |fire| fire.layout))?;
+        let folder = round.map_or("", |round| round.folder);
+        let folder = format!("{}/{folder}", fire.map_or(self.layout, |fire| fire.layout));
+        let layout = Layout::find(folder.trim_end_matches('/'))?;
         let flash = assemble_with(components, &layout, None, bl33)?;
         if let (System::Uefi(bank), Some(round)) = (&self.system, round) {
             stmm::insert(&mut machine, &dir, *bank, round.state, &flash)?;
@@ -309,11 +316,19 @@ impl Demo {
             fire.check(boot)?;
         }
         let further = round.map_or(&[][..], |round| round.expect);
+        let has_linux = match (&self.system, round) {
+            (System::Linux { .. }, _) => true,
+            (System::Uefi(_), Some(round)) => round.program != Program::Shell,
+            _ => false,
+        };
+        let has_shell = round.is_some() && !has_linux;
         let expect = fire.map_or(self.expect, |fire| fire.expect);
+        // These are texts of Linux.
+        let expect = if has_shell { &[] } else { expect };
         for text in expect.iter().chain(further) {
             ensure!(shown(text), "no console shows `{text}`");
         }
-        if let System::Linux { .. } | System::Uefi(_) = self.system {
+        if has_linux {
             let pes = format!("demo: {smp} PEs");
             ensure!(shown(&pes), "no console shows `{pes}`");
         }

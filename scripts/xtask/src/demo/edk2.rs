@@ -139,8 +139,10 @@ fn compile(edk2: &Path, work: &Path, platform: &str, words: &[&str]) -> Result<(
             .env("CONF_PATH", &settings)
             .env("PACKAGES_PATH", std::env::join_paths([edk2, &ours()])?)
             .env("EDK_TOOLS_PATH", &tools)
-            // The order of a build must not depend on the seed of a run.
+            // A build must not depend on the seed of a run.
             .env("PYTHONHASHSEED", "1")
+            // Nor on the time of day: UEFI's clock starts at this second, in March 2025.
+            .env("SOURCE_DATE_EPOCH", "1740787200")
             .env("PYTHON_COMMAND", "/usr/bin/python3")
             .env("GCC_AARCH64_PREFIX", "aarch64-linux-gnu-")
             .args(["-q", "-a", "AARCH64", "-t", "GCC", "-n", &jobs])

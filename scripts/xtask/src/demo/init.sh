@@ -1,8 +1,8 @@
 #!/bin/sh
 # The first process of the demos' Linux. The kernel hands over words of its command line as
 # variables: XTEST is the arguments of OP-TEE's test suite, HOTPLUG a number of rounds,
-# HOTPLUG_BESIDE turns PEs off and on while the suite runs, VARIABLES is for variables.sh,
-# SHELL_WANTED leaves a shell in place of the suite.
+# HOTPLUG_BESIDE turns PEs off and on while the suite or variables.sh runs, VARIABLES and REPEAT are
+# for variables.sh, SHELL_WANTED leaves a shell in place of the suite.
 export PATH=/bin HOME=/
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -37,6 +37,17 @@ off_and_on() {
 	echo "demo: $count times off and on"
 }
 
+# Runs a command, with PEs off and on beside it if that is wanted.
+beside() {
+	[ -n "$HOTPLUG_BESIDE" ] && off_and_on &
+	"$@"
+	result=$?
+	touch /tmp/calm
+	wait
+	rm /tmp/calm
+	return $result
+}
+
 # Every PE but the first one off and on again.
 round=0
 while [ "$round" -lt "${HOTPLUG:-0}" ]; do
@@ -53,19 +64,16 @@ done
 [ -n "$HOTPLUG" ] && echo "demo: $round rounds of hotplug"
 echo "demo: $(nproc) PEs"
 
-[ -n "$VARIABLES" ] && sh /variables.sh
+[ -n "$VARIABLES" ] && beside sh /variables.sh
 
 if [ -n "$XTEST" ]; then
 	tee-supplicant -d
 	if [ -n "$SHELL_WANTED" ]; then
 		echo "The tests are: xtest $XTEST"
 	else
-		[ -n "$HOTPLUG_BESIDE" ] && off_and_on &
 		# shellcheck disable=SC2086 # several words
-		xtest $XTEST
+		beside xtest $XTEST
 		echo "demo: xtest ended with $?"
-		touch /tmp/calm
-		wait
 	fi
 fi
 dmesg -r | sed -n 's/^<[0-3]>/demo: error in the log:/p; s/^<4>/demo: warning in the log:/p'

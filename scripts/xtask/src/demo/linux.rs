@@ -38,7 +38,7 @@ const DRIVERS: &[&str] = &[
     "drivers/char/hw_random/optee-rng",
 ];
 
-/// Devices that a layout may assign to a partition. Linux does not need them.
+/// Devices that a layout may assign to a partition. The Normal world does not need them.
 const OTHERS_DEVICES: &[&str] = &["/pl031@9010000", "/pl061@9030000", "/gpio-keys"];
 
 /// Addresses at which QEMU puts the device tree, the kernel and its file system.
@@ -131,16 +131,7 @@ impl Linux {
     /// Writes the files that QEMU loads to `dir`, and makes the machine load them.
     pub fn load(self, machine: &mut Machine, dir: &Path) -> Result<Loaded> {
         fs::create_dir_all(dir)?;
-        let tree = dir.join("linux.dtb");
-        machine.device_tree(&tree)?;
-        let tree_argument = tree.display().to_string();
-        machine.arguments.extend(["-dtb".into(), tree_argument]);
-
-        let tree = DeviceTree(tree);
-        for device in OTHERS_DEVICES {
-            tree.text(device, "status", &["disabled"])?;
-        }
-
+        let tree = DeviceTree::of(machine, dir.join("linux.dtb"))?;
         let archive = dir.join("initramfs.cpio");
         let kernel = self.kernel();
         fs::write(&archive, self.initramfs.finish())?;
@@ -187,6 +178,19 @@ impl Loaded {
 pub struct DeviceTree(PathBuf);
 
 impl DeviceTree {
+    /// Writes the machine's tree to a file, without the devices of partitions, and makes the
+    /// machine use it.
+    pub fn of(machine: &mut Machine, file: PathBuf) -> Result<Self> {
+        machine.device_tree(&file)?;
+        let argument = file.display().to_string();
+        machine.arguments.extend(["-dtb".into(), argument]);
+        let tree = Self(file);
+        for device in OTHERS_DEVICES {
+            tree.text(device, "status", &["disabled"])?;
+        }
+        Ok(tree)
+    }
+
     /// Sets a property to strings. Adds the node if it is missing.
     pub fn text(&self, node: &str, property: &str, values: &[&str]) -> Result<()> {
         self.put("s", node, property, values)

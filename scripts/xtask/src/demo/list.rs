@@ -121,13 +121,24 @@ pub const DEMOS: &[Demo] = &[
     },
     Demo {
         name: "stmm",
-        about: "UEFI keeps its variables in StandaloneMm, and Linux reads and writes them",
+        about: "UEFI keeps its variables in StandaloneMm, and its shell and Linux read and write them",
         system: System::Uefi(Bank::Shared),
         layout: "systems/stmm",
         smp: &[1, 2, 4],
         expect: UEFI_BOOTS,
         known: &[],
-        fire: None,
+        fire: Some(Fire {
+            layout: "systems/stmm/fire",
+            words: "HOTPLUG_BESIDE=1 REPEAT=20",
+            smp: &[4],
+            expect: &[
+                "demo: partition arm_ffa:8001:378daedc-f06b-4446-8314-40ab933c87a3",
+                "demo: variables: 20 turns",
+                "times off and on",
+                "demo: end",
+            ],
+            known: fire::KNOWN,
+        }),
     },
     Demo {
         name: "stmm-secure-flash",

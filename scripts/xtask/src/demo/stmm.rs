@@ -9,7 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::edk2::{edk2, platform};
-use super::linux::Linux;
+use super::keys;
+use super::linux::{DeviceTree, Linux};
 use crate::board::QEMU_VIRT;
 use crate::qemu::Machine;
 
@@ -41,48 +42,101 @@ pub struct Round {
     /// Part of the name of the log.
     pub name: &'static str,
     pub state: State,
+    pub program: Program,
+    /// The folder with the layout, below that of the demo.
+    pub folder: &'static str,
     /// Texts that must appear on a console.
     pub expect: &'static [&'static str],
 }
 
+/// The program that UEFI starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// Its shell, with the script `variables.nsh`.
+    Shell,
+    /// Linux, whose first process uses variables as this word says.
+    Linux(&'static str),
+}
+
 const STARTS_EMPTY: &str =
     "stmm vcpu 0: flash: no store for variables, or a damaged one: it starts empty";
+const IS_INTACT: &str = "stmm vcpu 0: flash: the store for variables is intact";
 
-/// The lines of the first process of Linux after it has used an empty store.
-const WRITTEN: &[&str] = &[
+/// The lines of the shell, which writes a variable, and another one that it removes.
+const SHELL_WRITES: &[&str] = &[
     STARTS_EMPTY,
-    "demo: variables: none of an earlier boot",
-    "demo: variables: a text is read back",
-    "demo: variables: a text is replaced",
-    "demo: variables: a long text is read back",
-    "demo: variables: many are listed",
-    "demo: variables: a volatile one is refused",
+    "stmm: HOB list of the manifest",
+    "66 00 72 00 6F 00 6D 00-20 00 74 00 68 00 65 00  *f.r.o.m. .t.h.e.*",
+    "2A 00                                            **.*",
+    ": Unable to get - ",
+    "demo: end",
 ];
 
 /// All boots, in order.
 pub const ROUNDS: &[Round] = &[
     Round {
-        name: "empty",
+        name: "shell",
         state: State::Empty,
-        expect: WRITTEN,
+        program: Program::Shell,
+        folder: "",
+        expect: SHELL_WRITES,
+    },
+    Round {
+        name: "written",
+        state: State::Kept,
+        program: Program::Linux("shell"),
+        folder: "",
+        expect: &[
+            IS_INTACT,
+            "demo: variables: the text of the shell survived",
+            "demo: variables: a text is read back",
+            "demo: variables: a text is replaced",
+            "demo: variables: a long text is read back",
+            "demo: variables: many are listed",
+            "demo: variables: a volatile one is refused",
+            "demo: keys: PK, KEK and db are enrolled",
+            "demo: keys: a right signature is taken",
+            "demo: keys: 7 wrong ones are refused",
+        ],
     },
     Round {
         name: "kept",
         state: State::Kept,
+        program: Program::Linux("kept"),
+        folder: "transfer-list",
         expect: &[
-            "stmm vcpu 0: flash: the store for variables is intact",
+            IS_INTACT,
+            "stmm: HOB list of the package",
             "demo: variables: a text survived the power-off",
             "demo: variables: a long text survived the power-off",
             "demo: variables: many survived the power-off",
             "demo: variables: many are removed",
+            "demo: keys: PK, KEK and db survived the power-off",
+            "demo: keys: 7 wrong ones are refused",
+            "demo: keys: PK is removed",
         ],
     },
     Round {
         name: "damaged",
         state: State::Damaged,
-        expect: WRITTEN,
+        program: Program::Linux("empty"),
+        folder: "",
+        expect: &[
+            STARTS_EMPTY,
+            "demo: variables: none of an earlier boot",
+            "demo: variables: a text is read back",
+            "demo: variables: many are listed",
+            "demo: keys: none of an earlier boot",
+            "demo: keys: PK, KEK and db are enrolled",
+            "demo: keys: 7 wrong ones are refused",
+        ],
     },
 ];
+
+/// The boot that leaves the flash as it is.
+pub fn kept() -> Option<&'static Round> {
+    ROUNDS.iter().find(|round| round.name == "kept")
+}
 
 impl Bank {
     /// Returns the address of the first block of the store.
@@ -122,25 +176,52 @@ pub fn build(bank: Bank) -> Result<Vec<u8>> {
     Ok(fs::read(platform(&edk2, "Uefi", &["-b", "DEBUG"])?)?)
 }
 
-/// Prepares a machine whose UEFI starts Linux, which uses variables for the given round.
-pub fn load(
-    mut linux: Linux,
-    machine: &mut Machine,
-    dir: &Path,
-    round: &Round,
-    words: &str,
-) -> Result<()> {
-    linux.add_driver("fs/efivarfs/efivarfs")?;
-    linux
-        .initramfs
-        .file("variables.sh", include_bytes!("variables.sh"));
-    let expected = match round.state {
-        State::Empty | State::Damaged => "empty",
-        State::Kept => "kept",
-    };
-    linux.hand_over(machine, dir, &format!("VARIABLES={expected} {words}"))?;
-    // UEFI adds the buffer that it shares with StandaloneMm to its memory map, so the buffer must
-    // not be in the memory that UEFI has: that of the last node of QEMU's.
+/// Prepares a machine whose UEFI starts what the round says. `words` are added to the command line
+/// of Linux. The files go to `dir`.
+pub fn load(machine: &mut Machine, dir: &Path, round: &Round, words: &str) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let keys = dir.join("keys");
+    if round.state != State::Kept || !keys.exists() {
+        keys::make(&keys)?;
+    }
+    match round.program {
+        Program::Shell => add_script(machine, dir)?,
+        Program::Linux(variables) => {
+            let mut linux = Linux::new()?;
+            linux.add_driver("fs/efivarfs/efivarfs")?;
+            let initramfs = &mut linux.initramfs;
+            initramfs.file("variables.sh", include_bytes!("variables.sh"));
+            initramfs.file("keys.sh", include_bytes!("keys.sh"));
+            for (name, contents) in keys::values(&keys)? {
+                initramfs.file(&format!("keys/{name}"), &contents);
+            }
+            linux.hand_over(machine, dir, &format!("VARIABLES={variables} {words}"))?;
+        }
+    }
+    DeviceTree::of(machine, dir.join("uefi.dtb"))?;
+    add_memory(machine);
+    Ok(())
+}
+
+/// Adds a disk with the script that the shell of UEFI runs.
+fn add_script(machine: &mut Machine, dir: &Path) -> Result<()> {
+    let disk = dir.join("disk");
+    fs::create_dir_all(&disk).with_context(|| disk.display().to_string())?;
+    fs::write(disk.join("startup.nsh"), include_bytes!("variables.nsh"))?;
+    let drive = format!("if=none,id=disk,format=raw,file=fat:{}", disk.display());
+    machine.arguments.extend([
+        "-drive".into(),
+        drive + ",readonly=on",
+        "-device".into(),
+        "virtio-blk-device,drive=disk".into(),
+    ]);
+    Ok(())
+}
+
+/// Gives the machine its memory. UEFI adds the buffer that it shares with StandaloneMm to its
+/// memory map, so the buffer must not be in the memory that UEFI has: that of the last node of
+/// QEMU's.
+fn add_memory(machine: &mut Machine) {
     let all = machine.smp - 1;
     machine.arguments.extend([
         "-object".into(),
@@ -152,7 +233,6 @@ pub fn load(
         "-numa".into(),
         "node,memdev=rest".into(),
     ]);
-    Ok(())
 }
 
 /// Gives the machine the flash with the variables, in that state. The file is in `dir`; `firmware`
