@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+pub mod activation;
 pub mod addr;
 pub mod boot;
 pub mod dispatch;

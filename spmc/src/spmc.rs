@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use crate::activation::Activation;
+use crate::addr::{Pa, PageRange};
 use crate::ffa::memory_descriptor::DescriptorBuffer;
 use crate::ffa::ns_resources::Retrieval;
 use crate::ffa::{Handle, SmcFrame};
@@ -41,6 +43,10 @@ pub struct Spmc<H: Hal> {
     /// How far the Normal world has come with `FFA_NS_RES_INFO_GET`. No other lock is taken while
     /// this one is held.
     pub(crate) ns_resources: Mutex<Option<Retrieval>>,
+    /// The live activation that is under way. No other lock is taken while this one is held.
+    pub(crate) activation: Mutex<Activation>,
+    /// All memory of the SPMC itself, except for tables that the manifest gives memory for.
+    pub(crate) image: PageRange<Pa>,
     pub(crate) manifest: Box<SpmcManifest>,
     /// The reason why there is no manifest: then `manifest` is one that says nothing.
     pub(crate) fault: Option<ManifestError>,

@@ -477,7 +477,7 @@ impl Layout<'_> {
         manifest: &Source,
         diagnostics: &mut Diagnostics,
     ) {
-        let copy = package.reserve_copy(config).err();
+        let copy = package.reserve_copies(config).err();
         let boot_info = boot_info::offset_of_manifest(config, package).err();
         for fault in [copy, boot_info].into_iter().flatten() {
             let (node, property) = match fault {

@@ -117,6 +117,7 @@ const HYPERVISOR: Words = leaf(&[
     "compatible",
     "log-level",
     "init-timeout-ms",
+    "live-activation-from-nwd",
     "memory-transactions",
     "rxtx-pages",
     "vms",

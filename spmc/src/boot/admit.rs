@@ -13,6 +13,7 @@ use zerocopy::IntoBytes;
 use super::load::each_stream;
 use super::package::{Copying, copy_pages, read_manifest, read_package};
 use super::{FIRST_VMID, PackageError, introduce};
+use crate::activation::Activation;
 use crate::addr::{PAGE_SIZE, Pa, PageRange};
 use crate::ffa::{SmcFrame, Version, function};
 use crate::hal::{Hal, Roots};
@@ -23,7 +24,9 @@ use crate::manifest::config::{
     Branches, ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest,
 };
 use crate::manifest::package::Package;
-use crate::manifest::{ManifestError, Report, boot_info, ids, partition_manifest, validate};
+use crate::manifest::{
+    Fingerprint, ManifestError, Report, boot_info, ids, partition_manifest, validate,
+};
 use crate::mem::Shares;
 use crate::mm::{PagePool, Quotas};
 use crate::notification::Notifications;
@@ -61,6 +64,12 @@ impl<H: Hal> Spmc<H> {
         };
         if let Some(level) = manifest.log_level {
             log::set_max_level(level_filter(level));
+        }
+        if manifest.live_activation_from_nwd {
+            log::warn!(
+                "live-activation-from-nwd: the Normal world may replace the images of \
+                 partitions; this is for tests only"
+            );
         }
         hal.set_geometry(manifest.geometry);
         for fault in &manifest.faults {
@@ -139,6 +148,8 @@ impl<H: Hal> Spmc<H> {
             places,
             aftermath: AtomicU64::new(0),
             boot_buffer,
+            activation: Mutex::new(Activation::NONE),
+            image,
             manifest,
             hal,
         }
@@ -335,7 +346,7 @@ impl<H: Hal> Admission<'_, H> {
     #[inline(never)]
     fn admit(&mut self, entry: &PackageEntry) -> Result<(), PackageError> {
         validate::package(entry, self.manifest, self.image)?;
-        let (mut config, package) = self.read_config(entry)?;
+        let (mut config, package, manifest) = self.read_config(entry)?;
         let most = self.manifest.most_contexts();
         if config.vcpu_count > most {
             log::warn!(
@@ -361,12 +372,18 @@ impl<H: Hal> Admission<'_, H> {
                 return Err(PackageError::VectorsTooLong { wanted, longest });
             }
         }
-        if let Some(copy) = config.copy {
+        if config.live_activation.is_some() && config.copies.len() < 2 {
+            log::warn!(
+                "{}: no room for copies of its packages: a live activation that fails ends it",
+                config.name
+            );
+        }
+        if let Some(copy) = config.copies.first() {
             let buffer = self.buffer.as_mut_bytes();
             let copying = Copying {
                 from: config.memory.base(),
                 to: copy.base(),
-                pages: copy.pages(),
+                pages: package.pages(),
             };
             copy_pages(self.hal, copying, buffer)?;
         }
@@ -376,9 +393,10 @@ impl<H: Hal> Admission<'_, H> {
             messaging: config.messaging(),
             claims: Claims::of(&config),
             config,
-            package,
+            manifest,
         };
-        let partition = Partition::new(frozen, Endpoint::new(), Arc::clone(&self.calling));
+        let calling = Arc::clone(&self.calling);
+        let partition = Partition::new(frozen, package, Endpoint::new(), calling);
         if let Some(length) = partition.frozen.config.vectors {
             for mut context in partition.vcpus.iter().filter_map(Slot::claim) {
                 self.hal.give_vectors(&mut context.context, length);
@@ -395,14 +413,15 @@ impl<H: Hal> Admission<'_, H> {
     fn read_config(
         &mut self,
         entry: &PackageEntry,
-    ) -> Result<(PartitionConfig, Package), PackageError> {
-        let package = read_package(self.hal, entry.memory)?;
+    ) -> Result<(PartitionConfig, Package, Fingerprint), PackageError> {
+        let package = read_package(self.hal, entry.memory.base(), entry.memory)?;
         let words = package.manifest_size().div_ceil(size_of::<u64>());
         if self.buffer.len() < words {
             self.buffer.resize(words, 0);
         }
         let buffer = self.buffer.as_mut_bytes();
         let dtb = read_manifest(self.hal, entry.memory, &package, buffer)?;
+        let manifest = Fingerprint::of(dtb);
         let report = Report::new();
         let mut config = partition_manifest::read(dtb, entry, &report);
         report.verdict()?;
@@ -410,8 +429,8 @@ impl<H: Hal> Admission<'_, H> {
         let earlier = partitions.map(|partition| &partition.frozen.config);
         ids::settle(&mut config, earlier.clone(), self.manifest);
         validate::partition(&config, earlier, self.manifest, self.image)?;
-        package.reserve_copy(&mut config)?;
+        package.reserve_copies(&mut config)?;
         boot_info::offset_of_manifest(&config, &package)?;
-        Ok((config, package))
+        Ok((config, package, manifest))
     }
 }

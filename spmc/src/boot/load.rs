@@ -34,6 +34,12 @@ pub(super) fn image(config: &PartitionConfig) -> Leaf {
     Leaf::new(Attributes::normal(permissions), State::OwnerExclusive)
 }
 
+/// Returns how a partition finds its boot information, if it asks for any.
+pub(crate) fn announced(config: &PartitionConfig) -> BootInfo {
+    let (register, _) = boot_info::wanted(config)?;
+    Some((register, config.memory.base().raw()))
+}
+
 /// Returns the streams that a manifest names in one place.
 pub(super) fn each_stream(streams: &Streams) -> impl Iterator<Item = Stream> {
     let smmu = streams.smmu;
@@ -71,7 +77,7 @@ impl<H: Hal> Spmc<H> {
         self.attach_streams(config, &frozen.roots)?;
         self.map_regions(&mut partition.endpoint.memory.lock(), config)
             .map_err(|_| PackageError::OutOfTables)?;
-        let boot_info = self.write_boot_info(config, &frozen.package)?;
+        let boot_info = self.write_boot_info(config, &partition.package)?;
         self.register_buffers(partition, config)
             .map_err(|_| PackageError::OutOfTables)?;
         Ok(boot_info)
@@ -252,16 +258,12 @@ impl<H: Hal> Spmc<H> {
         package: &Package,
     ) -> Result<BootInfo, PackageError> {
         let base = config.memory.base();
-        let announced = match boot_info::wanted(config) {
-            Some((register, wanted)) => {
-                self.write_contents(config, package, wanted)?;
-                Some((register, base.raw()))
-            }
-            None => None,
-        };
+        if let Some((_, wanted)) = boot_info::wanted(config) {
+            self.write_contents(config, package, wanted)?;
+        }
         let loaded = package.image_offset().saturating_add(package.image_size());
         self.hal.clean(World::Secure, base, loaded.max(PAGE_SIZE));
-        Ok(announced)
+        Ok(announced(config))
     }
 
     /// Writes boot information about the manifest and the HOB list, as far as they are wanted.

@@ -5,10 +5,13 @@
 //! each partition are known to be its own before it runs. A partition that fails is left out, and
 //! boot goes on without it.
 
+mod activate;
 mod admit;
 mod load;
 mod package;
 mod reload;
+
+pub(crate) use load::announced;
 
 use core::sync::atomic::Ordering;
 
@@ -39,6 +42,7 @@ pub(crate) enum PackageError {
     OutOfTables,
     Lack(Lack),
     InUse,
+    OtherManifest,
     OutOfStreamEndpoints,
     NoSuchStream,
     NotConfined,
@@ -82,8 +86,19 @@ impl core::fmt::Display for PackageError {
             }
             Self::Lack(error) => error.fmt(f),
             Self::InUse => f.write_str("others have memory of it"),
+            Self::OtherManifest => f.write_str("its manifest is not that of boot"),
         }
     }
+}
+
+/// How a context begins to run.
+pub(crate) struct Entry {
+    /// The first instruction.
+    pub(crate) address: u64,
+    /// How the partition finds its boot information.
+    pub(crate) boot_info: BootInfo,
+    /// The register that holds 1 because the image takes the place of another one.
+    pub(crate) live: Option<u8>,
 }
 
 /// Gives an endpoint the properties that it has before its partition first runs.
@@ -161,7 +176,12 @@ impl<H: Hal> Spmc<H> {
             }
         };
         self.claim_interrupts(frozen);
-        self.initialise(pe, partition, frozen, config.entry_point(), boot_info);
+        let entry = Entry {
+            address: config.entry_point(),
+            boot_info,
+            live: None,
+        };
+        self.initialise(pe, partition, frozen, &entry);
         if !partition.is_dead() {
             log::info!(
                 "{} ({}) is ready, {} execution contexts",
@@ -173,7 +193,6 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Runs the context of `partition` for this PE from `entry` until it waits or fails.
-    /// `boot_info` names the register and the address that the context finds there.
     #[cold]
     #[inline(never)]
     pub(crate) fn initialise(
@@ -181,8 +200,7 @@ impl<H: Hal> Spmc<H> {
         pe: &mut Pe,
         partition: &Partition<H::Context>,
         frozen: &Frozen,
-        entry: u64,
-        boot_info: BootInfo,
+        entry: &Entry,
     ) {
         let member = Member { partition, frozen };
         let Ok(mut current) = self.claim(pe, member, Begin::Start) else {
@@ -197,17 +215,21 @@ impl<H: Hal> Spmc<H> {
         let vcpu = &mut *current.vcpu;
         let level = frozen.config.exception_level;
         self.hal
-            .reset(&mut vcpu.context, level, entry, current.id.index);
+            .reset(&mut vcpu.context, level, entry.address, current.id.index);
+        // All other registers are zero: a partition would take the contents of x0 for boot
+        // information.
+        let first = match entry.live {
+            Some(register) => (register, 1),
+            // The linear id of the PE, as Hafnium leaves it.
+            None => (4, pe.index as u64),
+        };
         let registers = vcpu.context.gprs_mut();
-        // The linear id of the PE, as Hafnium leaves it. All other registers are zero: a partition
-        // would take the contents of x0 for boot information.
-        registers[4] = pe.index as u64;
-        if let Some((register, address)) = boot_info
-            && let Some(slot) = registers.get_mut(register as usize)
-        {
-            *slot = address;
+        for (register, value) in [Some(first), entry.boot_info].into_iter().flatten() {
+            if let Some(slot) = registers.get_mut(register as usize) {
+                *slot = value;
+            }
         }
-        self.prepare_interrupts(&current);
+        self.prepare_interrupts(&current, entry.live.is_some());
         self.start_watch(pe, current.vcpu.link());
         self.enter(&mut current, false);
         let mut frame = SmcFrame::ZERO;
@@ -231,10 +253,15 @@ impl<H: Hal> Spmc<H> {
             if partition.is_dead() || config.is_up() || pe.index >= config.vcpu_count {
                 continue;
             }
-            let entry = partition
+            let address = partition
                 .secondary_entry()
                 .map_or_else(|| config.entry_point(), |entry| entry.raw());
-            self.initialise(pe, partition, frozen, entry, None);
+            let entry = Entry {
+                address,
+                boot_info: None,
+                live: None,
+            };
+            self.initialise(pe, partition, frozen, &entry);
         }
         frame.answer(Answer::new([function::MSG_WAIT as u64]));
     }

@@ -5,15 +5,17 @@ use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::Hal;
 use crate::manifest::package::Package;
 
-/// Reads the headers of the package in `memory`, and all of it if it has a checksum.
+/// Reads the headers of the package at `from`, and all of it if it has a checksum. The package is,
+/// or is to be, loaded to `memory`.
 #[cold]
 #[inline(never)]
 pub(super) fn read_package<H: Hal>(
     hal: &H,
+    from: Pa,
     memory: PageRange<Pa>,
 ) -> Result<Package, PackageError> {
     Package::parse(memory, &mut |offset, to| {
-        let from = Pa::new(memory.base().raw().saturating_add(offset));
+        let from = Pa::new(from.raw().saturating_add(offset));
         hal.read(World::Secure, from, to)
             .map_err(|_| PackageError::Unreadable)
     })

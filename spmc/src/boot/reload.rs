@@ -37,7 +37,12 @@ impl<H: Hal> Spmc<H> {
         frozen: &Frozen,
     ) -> Result<BootInfo, PackageError> {
         let config = &frozen.config;
-        let copy = config.copy.ok_or(PackageError::Lack(Lack::RoomForCopy))?;
+        let good = {
+            let mut images = partition.images.lock();
+            images.end_trial(false);
+            images.good()
+        };
+        let good = good.ok_or(PackageError::Lack(Lack::RoomForCopy))?;
         let endpoint = &partition.endpoint;
         {
             let mut memory = endpoint.memory.lock();
@@ -59,14 +64,14 @@ impl<H: Hal> Spmc<H> {
             self.interrupts_between(pe);
         }
         let copying = Copying {
-            from: copy.base(),
+            from: good.base,
             to: config.memory.base(),
-            pages: copy.pages(),
+            pages: good.package.pages(),
         };
         copy_pages(&self.hal, copying, self.boot_buffer.lock().as_mut_bytes())?;
         // Of stream endpoints, which have nothing of the partition's: see the check of manifests.
         self.attach_streams(config, &frozen.roots)?;
-        let boot_info = self.write_boot_info(config, &frozen.package)?;
+        let boot_info = self.write_boot_info(config, &good.package)?;
         self.register_buffers(partition, config)
             .map_err(|_| PackageError::OutOfTables)?;
         // Of its former life. From here on what comes is for the new one.
@@ -87,7 +92,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Gives pages of a partition the leaf that they had at boot. `InUse` if somebody else has one
     /// of those pages.
-    fn reset_pages(
+    pub(super) fn reset_pages(
         &self,
         memory: &mut AddressSpace,
         world: World,
@@ -177,7 +182,7 @@ impl<H: Hal> Spmc<H> {
 }
 
 /// The number of pages that are zeroed before Secure interrupts are taken.
-const SLICE: usize = SLICE_PAGES as usize;
+pub(super) const SLICE: usize = SLICE_PAGES as usize;
 
 /// Ranges of a [`Batch`].
 const BATCH: usize = 16;
@@ -234,7 +239,7 @@ impl Batch {
 
 /// Returns the Secure memory that a partition owns from boot on, with the leaf that the pages have
 /// then.
-fn owned(config: &PartitionConfig) -> impl Iterator<Item = (PageRange<Pa>, Leaf)> {
+pub(super) fn owned(config: &PartitionConfig) -> impl Iterator<Item = (PageRange<Pa>, Leaf)> {
     let in_package = |page: &PageRange<Pa>| {
         let mut regions = config.memory_regions.iter();
         regions.any(|region| region.in_package && region.range.contains(page))
@@ -258,7 +263,7 @@ fn own_leaf(permissions: Permissions) -> Leaf {
 }
 
 /// Returns the pages of a range.
-fn pages(range: PageRange<Pa>) -> impl Iterator<Item = PageRange<Pa>> {
+pub(super) fn pages(range: PageRange<Pa>) -> impl Iterator<Item = PageRange<Pa>> {
     (0..range.pages()).filter_map(move |page| {
         let offset = page.saturating_mul(PAGE_SIZE);
         PageRange::new(Pa::new(range.base().raw().saturating_add(offset)), 1)

@@ -23,6 +23,21 @@ pub const VM_DESTROYED_RESPONSE: u32 = FRAMEWORK | 7;
 pub const VERSION_REQUEST: u32 = FRAMEWORK | 8;
 /// Answer to it.
 pub const VERSION_RESPONSE: u32 = FRAMEWORK | 9;
+/// The partition is to stop. w3 says why.
+pub const STOP_REQUEST: u32 = FRAMEWORK | 10;
+/// Answer to it: w3 holds 0 or a status code, x4 and x5 base and size of the live-state buffer.
+pub const STOP_RESPONSE: u32 = FRAMEWORK | 11;
+/// Live activation of the partition in w3 begins, with the package at x4 of x5 pages.
+pub const START_REQUEST: u32 = FRAMEWORK | 12;
+/// Answer to it, with a status code in w3.
+pub const START_RESPONSE: u32 = FRAMEWORK | 13;
+/// Live activation of the partition in w3 ends: the new image is entered.
+pub const FINISH_REQUEST: u32 = FRAMEWORK | 14;
+/// Answer to it, with a status code in w3.
+pub const FINISH_RESPONSE: u32 = FRAMEWORK | 15;
+
+/// w3 of [`STOP_REQUEST`]: the partition is activated live.
+pub const FOR_LIVE_ACTIVATION: u32 = 1;
 
 /// Returns the kind of the message that answers one of `kind`.
 pub const fn answer_to(kind: u32) -> u32 {

@@ -84,6 +84,16 @@ impl Lines {
         }
     }
 
+    /// Hands the lines over to a life that goes on with what devices and others did: what is
+    /// pending and enabled stays so, and the context is made to run for it once more. What the SPMC
+    /// made up for the former life ends.
+    pub fn hand_over(&self) {
+        for line in [Line::TIMER, Line::MANAGED_EXIT, Line::QUEUED] {
+            self.clear(line);
+        }
+        self.woke.swap(0, Ordering::AcqRel);
+    }
+
     /// Makes `line` pending.
     pub fn pend(&self, line: Line) {
         if self.pending.load(Ordering::Acquire) & line.bit() == 0

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use arrayvec::ArrayVec;
 use bitflags::bitflags;
 
 use super::board::Board;
@@ -62,6 +63,9 @@ pub struct SpmcManifest {
     pub log_level: Option<u32>,
     /// `hypervisor/init-timeout-ms` (ours): how long a partition may take to initialise.
     pub init_timeout_ms: Option<u32>,
+    /// `hypervisor/live-activation-from-nwd` (ours): the Normal world may replace images,
+    /// for tests.
+    pub live_activation_from_nwd: bool,
 }
 
 impl Default for SpmcManifest {
@@ -89,6 +93,7 @@ impl Default for SpmcManifest {
             vms: DEFAULT_VMS,
             log_level: None,
             init_timeout_ms: None,
+            live_activation_from_nwd: false,
         }
     }
 }
@@ -427,9 +432,9 @@ pub struct PartitionConfig {
     pub image_uuid: Uuid,
     /// `live-activation-support`, with what it needs.
     pub live_activation: Option<LiveActivation>,
-    /// With [`AbortAction::Restart`]: the end of the package's memory, which the SPMC keeps for a
-    /// copy of the package. `memory` ends before it.
-    pub copy: Option<PageRange<Pa>>,
+    /// The end of the package's memory, which the SPMC keeps for copies of packages: one with
+    /// [`AbortAction::Restart`], two with `live_activation`. `memory` ends before them.
+    pub copies: ArrayVec<PageRange<Pa>, 2>,
     /// `auxiliary-id`.
     pub auxiliary_id: Option<u16>,
     /// `memory-regions`.

@@ -18,6 +18,7 @@ pub mod board;
 pub mod boot_info;
 pub mod config;
 mod error;
+mod fingerprint;
 pub mod hob;
 pub mod ids;
 mod interrupts;
@@ -38,6 +39,7 @@ mod tree;
 pub mod validate;
 
 pub use error::{Fault, Found, ManifestError, Report};
+pub use fingerprint::Fingerprint;
 pub use tree::Name;
 
 use crate::addr::{ADDRESS_LIMIT, Pa, PageRange};

@@ -10,6 +10,8 @@
 
 use alloc::vec::Vec;
 
+use arrayvec::ArrayVec;
+
 use super::config::{
     AbortAction, BootInfo, Branches, ExceptionLevel, NsInterruptAction, PackageEntry,
     PartitionConfig, PowerMessages, SriPolicy, VmMessages,
@@ -104,7 +106,7 @@ fn initial(entry: &PackageEntry) -> PartitionConfig {
         abort_action: AbortAction::Stop,
         image_uuid: Uuid::NIL,
         live_activation: None,
-        copy: None,
+        copies: ArrayVec::new_const(),
         auxiliary_id: None,
         memory_regions: Vec::new(),
         stream_endpoints: Vec::new(),

@@ -282,6 +282,9 @@ fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest, b
             }
             "table-memory" => manifest.table_memory = table_memory(&property).ok(),
             "init-timeout-ms" => manifest.init_timeout_ms = property.u32().ok(),
+            "live-activation-from-nwd" => {
+                manifest.live_activation_from_nwd = property.flag().unwrap_or_default();
+            }
             "lends-cpu-interface" => {
                 board.lends_cpu_interface = property.flag().unwrap_or_default();
             }

@@ -21,6 +21,10 @@ pub enum Life {
     Stopped = 3,
     /// Failed and is gone, as its `abort-action` asks for.
     Destroyed = 4,
+    /// Was asked to stop, so that its image can be replaced.
+    Stopping = 5,
+    /// Stopped by itself for a new image. It is alive: what others send to it waits.
+    Halted = 6,
 }
 
 impl Life {
@@ -31,6 +35,8 @@ impl Life {
             1 => Self::Running,
             2 => Self::Aborted,
             3 => Self::Stopped,
+            5 => Self::Stopping,
+            6 => Self::Halted,
             _ => Self::Destroyed,
         }
     }
@@ -54,19 +60,32 @@ pub enum Event {
     Ready,
     /// It fails.
     Fail(Remains),
-    /// It was loaded again.
+    /// It was loaded again after it failed.
     Load,
+    /// It is asked to stop.
+    Stop,
+    /// It goes on in place of stopping.
+    Resume,
+    /// It has stopped.
+    Halt,
+    /// An image is entered that takes the place of the one that stopped.
+    Enter,
 }
 
 /// Returns the state after `event`; `None` if nothing changes.
 pub const fn step(life: Life, event: Event) -> Option<Life> {
-    use Life::{Aborted, Destroyed, Running, Starting, Stopped};
+    use Life::{Aborted, Destroyed, Halted, Running, Starting, Stopped, Stopping};
     Some(match (life, event) {
         (Starting, Event::Ready) => Running,
-        (Starting | Running, Event::Fail(Remains::Aborted)) => Aborted,
-        (Starting | Running, Event::Fail(Remains::Stopped)) => Stopped,
-        (Starting | Running, Event::Fail(Remains::Nothing)) => Destroyed,
-        (Stopped, Event::Load) => Starting,
+        (Starting | Running | Stopping | Halted, Event::Fail(remains)) => match remains {
+            Remains::Aborted => Aborted,
+            Remains::Stopped => Stopped,
+            Remains::Nothing => Destroyed,
+        },
+        (Stopped, Event::Load) | (Halted, Event::Enter) => Starting,
+        (Running, Event::Stop) => Stopping,
+        (Stopping, Event::Resume) => Running,
+        (Stopping, Event::Halt) => Halted,
         _ => return None,
     })
 }
@@ -76,15 +95,19 @@ pub const fn step(life: Life, event: Event) -> Option<Life> {
 /// A caller at 1.3 is told apart what is not ready (`NOT_READY`), gone (`INVALID_PARAMETERS`) and
 /// aborted (`ABORTED`). The Normal world gets `BUSY` in place of `NOT_READY`: an SPMD that parses
 /// answers does not know that code. Older callers do not know these states: `BUSY` for a partition
-/// that starts, `ABORTED` for one that failed.
+/// that starts or is replaced, `ABORTED` for one that failed.
 pub fn admits(life: Life, origin: Origin, version: Version) -> Result<()> {
     let is_new = version >= Version::V1_3;
     Err(match (life, origin) {
         (Life::Running, _) => return Ok(()),
-        (Life::Starting | Life::Stopped, Origin::Partition) if is_new => FfaError::NotReady,
+        (Life::Starting | Life::Stopping | Life::Halted | Life::Stopped, Origin::Partition)
+            if is_new =>
+        {
+            FfaError::NotReady
+        }
         (Life::Destroyed, _) if is_new => FfaError::InvalidParameters,
         (Life::Stopped, _) if is_new => FfaError::Busy,
-        (Life::Starting, _) => FfaError::Busy,
+        (Life::Starting | Life::Stopping | Life::Halted, _) => FfaError::Busy,
         (Life::Aborted | Life::Stopped | Life::Destroyed, _) => FfaError::Aborted,
     })
 }
@@ -93,11 +116,13 @@ pub fn admits(life: Life, origin: Origin, version: Version) -> Result<()> {
 mod tests {
     use super::*;
     use FfaError::{Aborted as ABORTED, Busy, InvalidParameters, NotReady};
-    use Life::{Aborted, Destroyed, Running, Starting, Stopped};
+    use Life::{Aborted, Destroyed, Halted, Running, Starting, Stopped, Stopping};
 
-    const ALL: [Life; 5] = [Starting, Running, Aborted, Stopped, Destroyed];
+    const ALL: [Life; 7] = [
+        Starting, Running, Aborted, Stopped, Destroyed, Stopping, Halted,
+    ];
 
-    // req: LIFE-02
+    // req: LIFE-02, LIVE-11
     #[test]
     fn every_state_and_event() {
         let events = [
@@ -106,16 +131,28 @@ mod tests {
             Event::Fail(Remains::Stopped),
             Event::Fail(Remains::Nothing),
             Event::Load,
+            Event::Stop,
+            Event::Resume,
+            Event::Halt,
+            Event::Enter,
         ];
         let (none, some) = (None, Some);
+        let (starting, running) = (some(Starting), some(Running));
         let failing = [some(Aborted), some(Stopped), some(Destroyed)];
         let [aborted, stopped, destroyed] = failing;
+        let fails = |ready, [stop, resume, halt, enter]: [Option<Life>; 4]| {
+            [
+                ready, aborted, stopped, destroyed, none, stop, resume, halt, enter,
+            ]
+        };
         let expected = [
-            [some(Running), aborted, stopped, destroyed, none],
-            [none, aborted, stopped, destroyed, none],
-            [none; 5],
-            [none, none, none, none, some(Starting)],
-            [none; 5],
+            fails(running, [none; 4]),
+            fails(none, [some(Stopping), none, none, none]),
+            [none; 9],
+            [none, none, none, none, starting, none, none, none, none],
+            [none; 9],
+            fails(none, [none, running, some(Halted), none]),
+            fails(none, [none, none, none, starting]),
         ];
         for (life, row) in ALL.into_iter().zip(expected) {
             assert_eq!(events.map(|event| step(life, event)), row, "{life:?}");
@@ -123,7 +160,7 @@ mod tests {
         }
     }
 
-    // req: LIFE-03, LIFE-04
+    // req: LIFE-03, LIFE-04, LIVE-13
     #[test]
     fn every_state_and_version() {
         let (ready, busy, gone) = (Err(NotReady), Err(Busy), Err(InvalidParameters));
@@ -134,6 +171,8 @@ mod tests {
             [Err(ABORTED); 3],
             [Err(ABORTED), ready, busy],
             [Err(ABORTED), gone, gone],
+            [busy, ready, busy],
+            [busy, ready, busy],
         ];
         for (life, [old, partition, normal_world]) in ALL.into_iter().zip(expected) {
             for (origin, new) in [

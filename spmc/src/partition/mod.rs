@@ -3,6 +3,7 @@
 pub mod console;
 pub mod directory;
 pub mod endpoint;
+pub mod images;
 pub mod life;
 pub mod link;
 pub mod log_quota;
@@ -15,6 +16,7 @@ pub mod vm;
 
 pub use directory::Directory;
 pub use endpoint::Endpoint;
+pub use images::{Images, Stored};
 pub use link::Link;
 pub use log_quota::LogQuota;
 pub use mailbox::Mailbox;
@@ -30,6 +32,7 @@ use core::ops::Range;
 use crate::addr::Ipa;
 use crate::hal::{Context, Roots};
 use crate::interrupt::{Calling, Claims, Left, Line, Lines, Seat};
+use crate::manifest::Fingerprint;
 use crate::manifest::config::{AbortAction, Messaging, PartitionConfig};
 use crate::manifest::package::Package;
 use crate::partition::life::{Event, Life, Remains};
@@ -43,8 +46,8 @@ pub struct Frozen {
     pub index: usize,
     /// From its manifest.
     pub config: PartitionConfig,
-    /// The parts of its package, for boot information.
-    pub package: Package,
+    /// The fingerprint of its manifest.
+    pub manifest: Fingerprint,
     /// Its translation.
     pub roots: Roots,
     /// Union over the services, kept here because every direct message asks for it.
@@ -60,6 +63,8 @@ const LIFE: u32 = 16;
 pub struct Partition<C> {
     /// Holds what boot decided.
     pub frozen: Frozen,
+    /// The parts of the package that it boots from, for boot information.
+    pub package: Package,
     /// Id, mailbox, memory and version: what it shares with the Normal world as an FF-A endpoint.
     pub endpoint: Endpoint,
     /// Its execution contexts.
@@ -72,6 +77,8 @@ pub struct Partition<C> {
     turns: AtomicU32,
     /// Limits its restarts.
     pub restarts: Restarts,
+    /// Its packages. No other lock is taken while this one is held.
+    pub images: Mutex<Images>,
     /// The lines that the partition may still have logged; the lock is held for nothing else, so it
     /// may be taken under any other.
     pub log_quota: Mutex<LogQuota>,
@@ -94,15 +101,28 @@ impl<C: Context> Partition<C> {
     pub const CONTEXT_SIZE: usize =
         size_of::<Slot<C>>() + size_of::<Lines>() + 2 * size_of::<u64>();
 
-    /// Makes the partition, whose contexts have never run, and which PEs find by `calling`.
-    pub fn new(frozen: Frozen, endpoint: Endpoint, calling: Arc<Calling>) -> Self {
+    /// Makes the partition, whose contexts have never run, and which PEs find by `calling`. It
+    /// boots from `package`, which its first copy holds, if it has one.
+    pub fn new(
+        frozen: Frozen,
+        package: Package,
+        endpoint: Endpoint,
+        calling: Arc<Calling>,
+    ) -> Self {
         let contexts = 0..frozen.config.vcpu_count;
+        let good = frozen.config.copies.first().map(|copy| Stored {
+            base: copy.base(),
+            package,
+            copy: Some(0),
+        });
         Self {
             endpoint,
             vcpus: contexts.clone().map(|_| Slot::OFF).collect(),
             secondary_entry: AtomicU64::new(0),
             turns: AtomicU32::new(0),
             restarts: Restarts::new(),
+            package,
+            images: Mutex::new(Images::new(good)),
             log_quota: Mutex::new(LogQuota::new()),
             el3_calls: AtomicU64::new(0),
             lines: contexts.map(|_| Lines::new()).collect(),
@@ -147,10 +167,33 @@ impl<C: Context> Partition<C> {
         self.happens(Event::Ready, 0);
     }
 
+    /// Notes that the partition is asked to stop for a live activation, if it runs.
+    pub fn begin_stop(&self) {
+        self.happens(Event::Stop, 0);
+    }
+
+    /// Notes that the partition goes on in place of stopping, if it is still alive.
+    pub fn resume(&self) {
+        self.happens(Event::Resume, 0);
+    }
+
+    /// Notes that the partition stopped for a live activation.
+    pub fn halt(&self) {
+        self.happens(Event::Halt, 0);
+    }
+
+    /// Notes that an image is entered in place of the one that stopped.
+    pub fn begin_trial(&self) {
+        self.images.lock().begin_trial();
+        self.happens(Event::Enter, 0);
+    }
+
     /// Marks the partition as failed. Returns whether it was alive until now.
     pub fn kill(&self) -> bool {
         let config = &self.frozen.config;
         let remains = match config.abort_action {
+            // It is loaded again.
+            _ if self.images.lock().can_go_back() => Remains::Stopped,
             _ if !config.lifecycle => Remains::Aborted,
             AbortAction::Destroy => Remains::Nothing,
             AbortAction::Stop | AbortAction::Restart | AbortAction::Propagate => Remains::Stopped,

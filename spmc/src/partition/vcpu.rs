@@ -35,6 +35,8 @@ pub enum State {
     Preempted,
     /// Its partition failed; it never runs again, unless the partition is loaded again.
     Aborted,
+    /// Its partition stopped by itself, and is entered anew with another image.
+    Halted,
 }
 
 /// Bits of a word that tell the kind of state. The bits above them hold its data.
@@ -49,6 +51,7 @@ mod kind {
     pub const STOPPED: u64 = 5;
     pub const PREEMPTED: u64 = 6;
     pub const ABORTED: u64 = 7;
+    pub const HALTED: u64 = 8;
 }
 
 impl State {
@@ -64,6 +67,7 @@ impl State {
             Self::Stopped(until) => until << 4 | kind::STOPPED,
             Self::Preempted => kind::PREEMPTED,
             Self::Aborted => kind::ABORTED,
+            Self::Halted => kind::HALTED,
         }
     }
 
@@ -78,6 +82,7 @@ impl State {
             kind::YIELDED => Self::Yielded(word >> 4),
             kind::STOPPED => Self::Stopped(word >> 4),
             kind::PREEMPTED => Self::Preempted,
+            kind::HALTED => Self::Halted,
             _ => Self::Aborted,
         }
     }
@@ -86,7 +91,7 @@ impl State {
 /// The work that a context is given together with the PE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Begin {
-    /// Initialisation, for boot.
+    /// Initialisation, for boot or with another image.
     Start,
     /// A direct request. Its response goes to that caller.
     Request(Request, Caller),
@@ -124,13 +129,13 @@ impl Begin {
 pub const fn begin(state: State, begin: &Begin) -> Result<State> {
     use Begin::*;
     Err(match (state, begin) {
-        (State::Off, Start) | (State::Waiting, Request(..) | Run | Interrupt) => {
+        (State::Off | State::Halted, Start) | (State::Waiting, Request(..) | Run | Interrupt) => {
             return Ok(State::Running);
         }
         (State::Aborted, _) => FfaError::Aborted,
         // A context takes no request while it is busy, or before it has initialised.
         (_, Request(..)) => FfaError::Busy,
-        (State::Off | State::Running, Run | Interrupt) => FfaError::Busy,
+        (State::Off | State::Running | State::Halted, Run | Interrupt) => FfaError::Busy,
         _ => FfaError::Denied,
     })
 }
@@ -149,6 +154,8 @@ pub enum Event {
     Rewire(Link, Link),
     /// The context waits for the next message (`FFA_MSG_WAIT` or a response).
     Wait,
+    /// The response by which its partition stops, so that another image can take its place.
+    Halt,
     /// `FFA_YIELD`; only the caller may resume the context until that time.
     Yield(u64),
     /// A context that it works for takes the PE to handle interrupts, or for a managed exit. Only
@@ -182,6 +189,7 @@ pub const fn step(state: State, event: Event) -> Result<State> {
             State::Blocked(to)
         }
         (State::Running, Wait) => State::Waiting,
+        (State::Running, Halt) => State::Halted,
         (State::Running, Block(callee)) => State::Blocked(callee),
         (State::Running, Yield(until)) => State::Yielded(until),
         (State::Running, Stop(until)) => State::Stopped(until),
@@ -189,7 +197,7 @@ pub const fn step(state: State, event: Event) -> Result<State> {
         (State::Running, TurnOff) => return Err(Denied),
         (_, TurnOff) => State::Off,
 
-        (State::Off | State::Running, Resume) => return Err(Busy),
+        (State::Off | State::Running | State::Halted, Resume) => return Err(Busy),
         _ => return Err(Denied),
     })
 }
@@ -310,7 +318,10 @@ impl Model {
                 ..
             })
         );
+        let is_stop = self.response_message() == framework::STOP_RESPONSE;
         match (self, call) {
+            // A partition that stops cannot leave that to later.
+            (_, Leave::Yield(_)) if is_stop => Err(FfaError::Denied),
             // A context that processes a power message must not leave the PE to others.
             (_, Leave::Request | Leave::Run | Leave::Yield(_)) if is_power => Err(FfaError::Denied),
             (_, Leave::Request) => Ok(()),

@@ -358,7 +358,9 @@ impl Hal for FakeHal {
         self.0.step();
         let range = from.raw()..from.raw().saturating_add(to.len() as u64);
         self.check_address(world, range.start, to.len() as u64);
-        self.0.pe(current_pe()).read_once(world, range);
+        if self.0.others_can_write(world, &range) {
+            self.0.pe(current_pe()).read_once(world, range);
+        }
         self.0.answers(world, from.raw())?;
         self.0.memory().read(world, from.raw(), to)
     }

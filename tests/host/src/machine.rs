@@ -418,6 +418,25 @@ impl Machine {
         self.random.lock().unwrap().below(2) == 0
     }
 
+    /// Returns whether anybody but the engine and EL3 can write to memory in that range.
+    pub(crate) fn others_can_write(&self, world: World, range: &Range<u64>) -> bool {
+        let Some(spmc) = self.spmc.get().and_then(Weak::upgrade) else {
+            return true;
+        };
+        let touches = |memory: &PageRange<Pa>| {
+            range.start < memory.end().raw() && memory.base().raw() < range.end
+        };
+        let configs = spmc
+            .partitions
+            .iter()
+            .map(|partition| &partition.frozen.config);
+        world == World::NonSecure
+            || configs.into_iter().any(|config| {
+                let mut regions = config.memory_regions.iter();
+                touches(&config.memory) || regions.any(|region| touches(&region.range))
+            })
+    }
+
     /// Lets another PE run first, if there is a schedule. PEs may speculate at each such point, and
     /// no TLB may hold a page as a table that is used for something else.
     pub(crate) fn step(&self) {

@@ -7,6 +7,7 @@ use spmc::addr::{Ipa, PageRange, World};
 use spmc::ffa::Version;
 use spmc::id::PartitionId;
 use spmc::partition::Endpoint;
+use spmc::partition::life::Life;
 use spmc::partition::mailbox::Mailbox;
 use spmc::partition::vcpu::State;
 
@@ -27,6 +28,7 @@ struct EndpointState {
     /// A digest of ownership and access of every page that the endpoint has or that tests use.
     memory: u64,
     alive: bool,
+    life: Option<Life>,
 }
 
 /// The state of all endpoints, of their execution contexts, and of the live transactions.
@@ -53,7 +55,10 @@ impl Snapshot {
         let mut endpoints = vec![endpoint(machine, &spmc.normal_world, true)];
         let mut contexts = Vec::new();
         for partition in &spmc.partitions {
-            endpoints.push(endpoint(machine, &partition.endpoint, !partition.is_dead()));
+            endpoints.push(EndpointState {
+                life: Some(partition.life()),
+                ..endpoint(machine, &partition.endpoint, !partition.is_dead())
+            });
             for vcpu in &partition.vcpus {
                 contexts.push(match vcpu.try_claim() {
                     // The other fields have no meaning while the context does not run.
@@ -121,6 +126,7 @@ fn endpoint(machine: &Machine, endpoint: &Endpoint, alive: bool) -> EndpointStat
         pool: memory.pool().held(),
         memory: digest.finish(),
         alive,
+        life: None,
     }
 }
 

@@ -108,6 +108,12 @@ impl Builder {
         self
     }
 
+    /// Adds a property without a value to the node `hypervisor` of the SPMC manifest.
+    pub fn flag(mut self, name: &'static str) -> Self {
+        self.settings.push((name, Vec::new()));
+        self
+    }
+
     /// Lets EL3 speak 1.`spmd`, and the SPMC manifest say 1.`declared`. The default is 1.2, as with
     /// TF-A 2.12.
     pub fn el3(mut self, spmd: u64, declared: u32) -> Self {

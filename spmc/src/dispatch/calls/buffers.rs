@@ -11,8 +11,10 @@ use crate::ffa::rxtx_descriptor::RxTxDescriptor;
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version};
 use crate::hal::Hal;
 use crate::id::PartitionId;
+use crate::invariant::Invariant;
 use crate::mm::BufferPages;
-use crate::partition::Mailbox;
+use crate::partition::mailbox::Buffers;
+use crate::partition::{Endpoint, Mailbox};
 use crate::spmc::{Pe, Spmc};
 use crate::sync::MutexGuard;
 
@@ -69,16 +71,52 @@ impl<H: Hal> Spmc<H> {
             PageRange::new(Ipa::new(address), pages.into()).ok_or(FfaError::Denied)
         };
         let (tx, rx) = (buffer(tx)?, buffer(rx)?);
+        let pair = BufferPages { tx, rx };
         let mut mailbox = endpoint.mailbox.lock();
-        if mailbox.buffers().is_some() {
+        if let Some(former) = mailbox.buffers() {
+            if let Instance::Partition(partition) = instance
+                && partition.images.lock().take_kept_buffers()
+            {
+                self.move_buffers(endpoint, &mut mailbox, former, pair)?;
+                return Ok(Answer::success([]));
+            }
             return Err(FfaError::Denied);
         }
-        let buffers = endpoint
-            .memory
-            .lock()
-            .lock_mailbox(&self.hal, BufferPages { tx, rx })?;
+        let buffers = endpoint.memory.lock().lock_mailbox(&self.hal, pair)?;
         mailbox.map(buffers)?;
         Ok(Answer::success([]))
+    }
+
+    /// Registers a pair of a partition in place of `former`, which an earlier image registered. The
+    /// same pair stays as it is, with what is in RX. Errors as [`Self::rxtx_map`].
+    #[cold]
+    fn move_buffers(
+        &self,
+        endpoint: &Endpoint,
+        mailbox: &mut Mailbox,
+        former: Buffers,
+        pair: BufferPages,
+    ) -> Result<()> {
+        let old = BufferPages {
+            tx: former.tx.identity(),
+            rx: former.rx.identity(),
+        };
+        if (old.tx, old.rx) == (pair.tx, pair.rx) {
+            return Ok(());
+        }
+        let mut memory = endpoint.memory.lock();
+        memory.unlock_mailbox(&self.hal, &former);
+        match memory.lock_mailbox(&self.hal, pair) {
+            Ok(buffers) => {
+                mailbox.unmap()?;
+                mailbox.map(buffers)
+            }
+            Err(error) => {
+                // The tables of its pages exist.
+                Invariant::Undo.expect(memory.lock_mailbox(&self.hal, old).is_ok());
+                Err(error)
+            }
+        }
     }
 
     /// Handles `FFA_RXTX_MAP` of a Hypervisor on behalf of the VM that the descriptor in the

@@ -10,7 +10,6 @@ use crate::partition::vcpu::{Begin, Caller, Event, Leave, Model, State};
 use crate::spmc::{Pe, Spmc};
 
 use super::Flow;
-use super::direct::why_not;
 use crate::dispatch::Instance;
 use crate::dispatch::context::{Current, Place, complete};
 
@@ -128,14 +127,14 @@ impl<H: Hal> Spmc<H> {
             .begin(FunctionId(function::RUN), &frame.x)?;
         let target = VcpuId::from_w1(frame.x[1]);
         let error_for = |error| match self.member(target.partition) {
-            Some(member) => why_not(member, error, &self.normal_world),
+            Some(member) => self.why_not(member, error, &self.normal_world),
             None => error,
         };
         let mut current = self.runnable(pe, target).map_err(error_for)?;
         pe.root = target;
         match current.vcpu.state() {
             // All of these but `Waiting` are errors.
-            State::Off | State::Waiting | State::Running | State::Aborted => {
+            State::Off | State::Waiting | State::Running | State::Aborted | State::Halted => {
                 current.vcpu.begin(Begin::Run).map_err(error_for)?;
                 let run = Answer::new([function::RUN as u64, current.id.to_w1()]);
                 self.enter_with(&mut current, &run, false);
@@ -217,7 +216,8 @@ impl<H: Hal> Spmc<H> {
         }
         loop {
             let root = self.context(id)?;
-            if let State::Off | State::Waiting | State::Running | State::Aborted = root.vcpu.state()
+            if let State::Off | State::Waiting | State::Running | State::Aborted | State::Halted =
+                root.vcpu.state()
             {
                 let is_dead = root.partition.is_dead();
                 return if is_dead {

@@ -15,7 +15,7 @@ use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, Uuid};
 use crate::manifest::config::Messaging;
 use crate::partition::Endpoint;
-use crate::partition::life::admits;
+use crate::partition::life::{Life, admits};
 use crate::partition::vcpu::{self, Begin, Caller, Event, Leave, Message, Model, State};
 use crate::spmc::{Pe, Spmc};
 
@@ -141,7 +141,7 @@ impl<H: Hal> Spmc<H> {
         }
         self.normal_world.end_negotiation();
         if frame.w(2) != 0 {
-            return self.vm_message(pe, id, frame);
+            return self.kernel_message(pe, id, frame);
         }
         let receiver = self.receiver(destination, &self.normal_world)?;
         let request = Request {
@@ -152,14 +152,27 @@ impl<H: Hal> Spmc<H> {
         self.call_for_normal_world::<DirectReq>(pe, receiver, request, frame)
     }
 
+    /// Handles a framework message of the Normal world: of its Hypervisor to a partition, or for
+    /// tests one of a live activation, if the SPMC manifest allows that.
+    #[cold]
+    #[inline(never)]
+    fn kernel_message(&self, pe: &mut Pe, id: FunctionId, frame: &mut SmcFrame) -> Result<()> {
+        let source = Route::from_w1(frame.x[1]).source;
+        if let framework::START_REQUEST | framework::FINISH_REQUEST = frame.w(2)
+            && self.manifest.live_activation_from_nwd
+            && source == PartitionId::NORMAL_WORLD
+        {
+            return self.live_activation(pe, source, frame);
+        }
+        self.vm_message(pe, id, frame)
+    }
+
     /// Handles a framework message of a Hypervisor to a partition. `INVALID_PARAMETERS` if w2 names
     /// none, `DENIED` if the partition did not subscribe to such messages; otherwise as for
     /// requests.
     ///
     /// Xen destroys the bitmaps of a VM before it says that the VM is destroyed, and does not look
     /// at the answer. So what is pending then is dropped when the partition has been told.
-    #[cold]
-    #[inline(never)]
     fn vm_message(&self, pe: &mut Pe, id: FunctionId, frame: &mut SmcFrame) -> Result<()> {
         let Route {
             source,
@@ -225,7 +238,8 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<()> {
         let work = request.work::<K>(Caller::Outside);
         let claimed = self.claim(pe, receiver, work);
-        let mut callee = claimed.map_err(|error| why_not(receiver, error, &self.normal_world))?;
+        let mut callee =
+            claimed.map_err(|error| self.why_not(receiver, error, &self.normal_world))?;
         pe.root = callee.id;
         let registers = callee.vcpu.context.gprs_mut();
         K::pass(request.id, request.message, &frame.x, registers);
@@ -306,7 +320,7 @@ impl<H: Hal> Spmc<H> {
         let mut callee = match self.claim(pe, receiver, work) {
             Ok(callee) => callee,
             Err(error) => {
-                let error = why_not(receiver, error, &current.partition.endpoint);
+                let error = self.why_not(receiver, error, &current.partition.endpoint);
                 return Err(self.why_refused(current, receiver, error));
             }
         };
@@ -371,13 +385,44 @@ impl<H: Hal> Spmc<H> {
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
-        let registers = current.vcpu.context.gprs();
-        let w2 = registers[2] as u32;
-        // A w2 that does not fit this request is refused later, if it is one of a message at all.
-        if w2 != 0 && w2 != current.vcpu.model().response_message() {
-            return Err(FfaError::InvalidParameters);
+        match current.vcpu.context.gprs()[2] as u32 {
+            0 => self.respond::<DirectReq>(pe, id, 0, Event::Wait, current, frame),
+            w2 => self.framework_response(pe, id, w2, current, frame),
         }
-        self.respond::<DirectReq>(pe, id, w2, current, frame)
+    }
+
+    /// Handles the response to a framework message. `INVALID_PARAMETERS` for another type than the
+    /// message asks for, `DENIED` for one by which the partition stops without having been asked.
+    /// Errors of a partition that stops as for [`Self::may_halt`], otherwise as for all responses.
+    #[cold]
+    #[inline(never)]
+    fn framework_response<'s>(
+        &'s self,
+        pe: &mut Pe,
+        id: FunctionId,
+        w2: u32,
+        current: &mut Current<'s, H::Context>,
+        frame: &mut SmcFrame,
+    ) -> Result<Flow> {
+        if w2 != current.vcpu.model().response_message() {
+            return Err(match w2 {
+                framework::STOP_RESPONSE => FfaError::Denied,
+                _ => FfaError::InvalidParameters,
+            });
+        }
+        let registers = current.vcpu.context.gprs();
+        let (route, status) = (Route::from_w1(registers[1]), registers[3] as u32);
+        let stops = w2 == framework::STOP_RESPONSE
+            && status == 0
+            && (route.source, route.destination) == (current.id.partition, self.spmc_id());
+        let event = if stops {
+            self.may_halt(id, current)?;
+            // From here on it takes no request, although it is done with this one.
+            Event::Halt
+        } else {
+            Event::Wait
+        };
+        self.respond::<DirectReq>(pe, id, w2, event, current, frame)
     }
 
     /// `FFA_MSG_SEND_DIRECT_RESP2` from a partition. Errors as for the first kind, but that x2 and
@@ -390,16 +435,18 @@ impl<H: Hal> Spmc<H> {
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
         let id = FunctionId(function::MSG_SEND_DIRECT_RESP2);
-        self.respond::<DirectReq2>(pe, id, 0, current, frame)
+        self.respond::<DirectReq2>(pe, id, 0, Event::Wait, current, frame)
     }
 
-    /// Ends the work of `current` with the response in its registers.
+    /// Ends the work of `current` with the response in its registers, which lets `event` happen to
+    /// it.
     #[inline(always)]
     fn respond<'s, K: Kind>(
         &'s self,
         pe: &mut Pe,
         id: FunctionId,
         w2: u32,
+        event: Event,
         current: &mut Current<'s, H::Context>,
         frame: &mut SmcFrame,
     ) -> Result<Flow> {
@@ -418,7 +465,7 @@ impl<H: Hal> Spmc<H> {
             _ => return Err(self.why_no_response(route.destination)),
         }
         current.vcpu.model().permits(Leave::Respond)?;
-        current.vcpu.step(Event::Wait)?;
+        current.vcpu.step(event)?;
         self.end_work(pe, current);
         let registers = current.vcpu.context.gprs();
         let callee = current.vcpu.link();
@@ -529,32 +576,35 @@ impl<H: Hal> Spmc<H> {
     fn live_member(&self, id: PartitionId, sender: &Endpoint) -> Result<Member<'_, H::Context>> {
         let member = self.member(id).ok_or(FfaError::InvalidParameters)?;
         if member.partition.is_dead() {
-            return Err(why_not(member, FfaError::Aborted, sender));
+            return Err(self.why_not(member, FfaError::Aborted, sender));
         }
         Ok(member)
     }
-}
-
-/// Returns the error of a message of `sender` to `receiver`, whose context refused it with `error`:
-/// the partition as a whole may be the reason.
-#[cold]
-#[inline(never)]
-pub(super) fn why_not<C: Context>(
-    receiver: Member<'_, C>,
-    error: FfaError,
-    sender: &Endpoint,
-) -> FfaError {
-    match error {
-        FfaError::Busy | FfaError::Aborted => {
-            let origin = if sender.id().is_secure() {
-                Origin::Partition
-            } else {
-                Origin::NormalWorld
-            };
-            let admitted = admits(receiver.partition.life(), origin, sender.version());
-            admitted.err().unwrap_or(error)
+    /// Returns the error of a message of `sender` to `receiver`, whose context refused it with
+    /// `error`: the partition as a whole may be the reason.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn why_not(
+        &self,
+        receiver: Member<'_, H::Context>,
+        error: FfaError,
+        sender: &Endpoint,
+    ) -> FfaError {
+        if !matches!(error, FfaError::Busy | FfaError::Aborted) {
+            return error;
         }
-        other => other,
+        let life = receiver.partition.life();
+        if life == Life::Halted {
+            self.look_for_overdue();
+        }
+        let origin = if sender.id().is_secure() {
+            Origin::Partition
+        } else {
+            Origin::NormalWorld
+        };
+        admits(life, origin, sender.version())
+            .err()
+            .unwrap_or(error)
     }
 }
 

@@ -123,9 +123,10 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Prepares the lines of a context for its first entry, and configures its private interrupts
-    /// on this PE. All interrupts of a partition at S-EL0 are enabled.
+    /// on this PE. All interrupts of a partition at S-EL0 are enabled. An image that takes the
+    /// place of another one (`takes_over`) has the interrupts that the other had enabled.
     #[cold]
-    pub(crate) fn prepare_interrupts(&self, current: &Current<'_, H::Context>) {
+    pub(crate) fn prepare_interrupts(&self, current: &Current<'_, H::Context>, takes_over: bool) {
         // If the manifest does not ask for these interrupts, they never become pending.
         let mut enabled = Line::NOTIFICATION.bit() | Line::MANAGED_EXIT.bit();
         let is_s_el0 = current.frozen.config.exception_level == ExceptionLevel::SEl0;
@@ -138,6 +139,9 @@ impl<H: Hal> Spmc<H> {
             Line::MANAGED_EXIT.bit()
         };
         if let Some((lines, _)) = current.partition.lines(current.id.index) {
+            if takes_over {
+                lines.hand_over();
+            }
             lines.begin(enabled, fiq);
         }
         if self.is_notified(current.id) {
@@ -145,7 +149,7 @@ impl<H: Hal> Spmc<H> {
             current.partition.pend(current.id.index, Line::NOTIFICATION);
         }
         let claims = current.frozen.claims.iter();
-        for claim in claims.filter(|claim| claim.is_private()) {
+        for claim in claims.filter(|claim| claim.is_private() && !takes_over) {
             self.configure(current.frozen, claim);
         }
         if is_s_el0 {

@@ -8,6 +8,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::bits::ones;
+use crate::boot::Entry;
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, SmcFrame, function};
 use crate::hal::Hal;
@@ -22,7 +23,7 @@ use crate::dispatch::context::{Current, Member};
 use crate::invariant::{self, Invariant};
 
 /// The bit of `Spmc::aftermath` by which EL3 is to be told. The lowest bits stand for partitions to
-/// restart or to destroy, by index.
+/// restart or to destroy, or whose new image was not entered in time, by index.
 const TELL_EL3: u64 = 1 << 63;
 /// The bit of `Spmc::aftermath` by which memory that dead partitions had borrowed is to be zeroed.
 const SETTLE: u64 = 1 << 62;
@@ -91,6 +92,10 @@ impl<H: Hal> Spmc<H> {
         self.mask_interrupts(current);
         let config = &current.frozen.config;
         let action = match config.abort_action {
+            // The package that was good before is.
+            _ if current.partition.images.lock().can_go_back() => {
+                1_u64.wrapping_shl(current.frozen.index as u32)
+            }
             AbortAction::Stop => 0,
             // A partition that fails in its initialisation would fail again and again.
             AbortAction::Restart if current.vcpu.model() == Model::Init => 0,
@@ -144,12 +149,22 @@ impl<H: Hal> Spmc<H> {
         self.aftermath.fetch_or(later, Ordering::AcqRel);
     }
 
-    /// Does what the manifest of a dead partition asks for. Returns `false` if that has to wait.
+    /// Does what is due for a partition: its manifest's `abort-action` if it is dead, or the end of
+    /// a live activation. Returns `false` if that has to wait.
     fn act(&self, pe: &mut Pe, member: Member<'_, H::Context>) -> bool {
-        if member.frozen.config.abort_action == AbortAction::Restart {
-            return self.restart(pe, member);
+        let Member { partition, frozen } = member;
+        let is_overdue = self.activation.lock().take_back(frozen.index);
+        if is_overdue {
+            self.go_back(pe, member);
+            return true;
         }
-        self.scrub(pe, &member.partition.endpoint, &member.frozen.config);
+        let goes_back = partition.images.lock().can_go_back();
+        match frozen.config.abort_action {
+            _ if goes_back => return self.restart(pe, member),
+            AbortAction::Restart => return self.restart(pe, member),
+            AbortAction::Destroy => self.scrub(pe, &partition.endpoint, &frozen.config),
+            AbortAction::Stop | AbortAction::Propagate => {}
+        }
         true
     }
 
@@ -165,8 +180,12 @@ impl<H: Hal> Spmc<H> {
         }
         match self.reload(pe, partition, frozen) {
             Ok(boot_info) => {
-                let entry = frozen.config.entry_point();
-                self.initialise(pe, partition, frozen, entry, boot_info);
+                let entry = Entry {
+                    address: frozen.config.entry_point(),
+                    boot_info,
+                    live: None,
+                };
+                self.initialise(pe, partition, frozen, &entry);
                 if !partition.is_dead() {
                     log::info!("{name} runs again");
                 }

@@ -12,6 +12,7 @@ mod framework;
 mod interrupt;
 mod interrupt_life;
 mod lifecycle;
+mod live;
 mod long_calls;
 mod preempt;
 mod stop;

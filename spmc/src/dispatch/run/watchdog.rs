@@ -18,7 +18,8 @@ use crate::dispatch::context::Current;
 use crate::invariant::Invariant;
 
 impl<H: Hal> Spmc<H> {
-    fn limit(&self) -> u64 {
+    /// Returns the end of the time that begins now.
+    pub(super) fn limit(&self) -> u64 {
         let limit = self
             .manifest
             .init_timeout_ms

@@ -131,34 +131,55 @@ impl Package {
         Ok(offset)
     }
 
-    /// Takes pages at the end of the partition's memory for a copy of the package, if the partition
-    /// is to be restarted when it fails.
+    /// Returns the number of pages from the header to the end of the image.
+    pub fn pages(&self) -> u64 {
+        self.image.end().div_ceil(PAGE_SIZE)
+    }
+
+    /// Takes pages at the end of the partition's memory for copies of the package: two if the
+    /// partition is activated live and there is room, one if it is to be restarted when it fails.
+    /// The next version of a package that is activated live may have a quarter more pages.
     ///
-    /// Errors: the package itself, a region, or the entry point lies there.
-    pub fn reserve_copy(&self, config: &mut PartitionConfig) -> Result<(), Lack> {
-        if config.abort_action != AbortAction::Restart {
+    /// Errors: the partition is to be restarted, and the package itself, a region, or the entry
+    /// point lies there.
+    pub fn reserve_copies(&self, config: &mut PartitionConfig) -> Result<(), Lack> {
+        let pages = self.pages();
+        let longer = pages.saturating_add(pages.div_ceil(4));
+        if config.live_activation.is_some() && reserve(config, 2, longer) {
             return Ok(());
         }
-        let pages = self.image.end().div_ceil(PAGE_SIZE);
-        let left = config.memory.pages().saturating_sub(pages);
-        let base = config.memory.base();
-        let copy = Pa::new(base.raw().saturating_add(left.saturating_mul(PAGE_SIZE)));
-        let (Some(memory), Some(copy)) = (
-            PageRange::new(base, left).filter(|_| left >= pages),
-            PageRange::new(copy, pages),
-        ) else {
-            return Err(Lack::RoomForCopy);
-        };
-        let mut regions = config.memory_regions.iter();
-        if regions.any(|region| region.range.overlaps(&copy))
-            || config.entrypoint_offset >= memory.size()
-        {
+        if config.abort_action == AbortAction::Restart && !reserve(config, 1, pages) {
             return Err(Lack::RoomForCopy);
         }
-        config.memory = memory;
-        config.copy = Some(copy);
         Ok(())
     }
+}
+
+/// Takes `count` times that many pages at the end of the partition's memory for copies. Returns
+/// whether there is room for them.
+fn reserve(config: &mut PartitionConfig, count: u64, pages: u64) -> bool {
+    let taken = pages.saturating_mul(count);
+    let left = config.memory.pages().saturating_sub(taken);
+    let base = config.memory.base();
+    let at = |pages: u64| Pa::new(base.raw().saturating_add(pages.saturating_mul(PAGE_SIZE)));
+    let (Some(memory), Some(all)) = (
+        PageRange::new(base, left).filter(|_| left >= pages),
+        PageRange::new(at(left), taken),
+    ) else {
+        return false;
+    };
+    let mut regions = config.memory_regions.iter();
+    if regions.any(|region| region.range.overlaps(&all))
+        || config.entrypoint_offset >= memory.size()
+    {
+        return false;
+    }
+    config.memory = memory;
+    let places = (0..count).map(|n| at(left.saturating_add(pages.saturating_mul(n))));
+    config.copies = places
+        .filter_map(|place| PageRange::new(place, pages))
+        .collect();
+    true
 }
 
 fn first_word(header: &[u8; HEADER_SIZE]) -> &[u8; 4] {

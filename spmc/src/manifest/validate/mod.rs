@@ -10,7 +10,7 @@ mod ranges;
 mod streams;
 
 pub use alone::{judge_supported, supported};
-pub use ranges::{board, geometry, judge_package, judge_spmc, package, spmc};
+pub use ranges::{board, geometry, judge_package, judge_spmc, package, spmc, staged};
 pub use streams::{judge_stream_device, stream_device};
 
 use super::config::{PartitionConfig, SpmcManifest};

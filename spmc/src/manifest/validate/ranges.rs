@@ -125,6 +125,32 @@ pub fn judge_package(
     }
 }
 
+/// Checks where a new package of a partition lies, before anything is read there: in Secure memory
+/// of nobody.
+///
+/// Errors: an address outside the SPMC manifest's Secure memory nodes, or one that the SPMC, a
+/// package or a region of `partitions` has.
+pub fn staged<'a>(
+    range: &PageRange<Pa>,
+    mut partitions: impl Iterator<Item = &'a PartitionConfig>,
+    spmc: &SpmcManifest,
+    image: &PageRange<Pa>,
+) -> Result<(), ManifestError> {
+    let report = Report::new();
+    // It belongs to no place in the SPMC manifest.
+    judge_package(usize::MAX, range, spmc, image, &report);
+    let has = |config: &&PartitionConfig| {
+        let mut regions = config.memory_regions.iter();
+        regions.any(|region| region.range.overlaps(range))
+    };
+    if let Some(owner) = partitions.find(has) {
+        let expected = "a range that no region has";
+        let found = Found::Taken(*range, owner.id);
+        report.refuse("package", "load_address", expected, found);
+    }
+    report.verdict()
+}
+
 /// Checks that memory regions lie in memory of their security state and overlap nothing but the
 /// partition's own package. Only a relative region may cover the load address.
 pub(super) fn check_memory_regions(

@@ -9,7 +9,7 @@ const CALLEE: Link = Link(0x12_3450);
 const FORMER: Link = Link(0x02_3450);
 const OTHER: Link = Link(0x12_4560);
 
-const STATES: [State; 8] = [
+const STATES: [State; 9] = [
     State::Off,
     State::Waiting,
     State::Running,
@@ -18,6 +18,7 @@ const STATES: [State; 8] = [
     State::Stopped(6),
     State::Preempted,
     State::Aborted,
+    State::Halted,
 ];
 
 const REQUEST: super::Request = super::Request {
@@ -33,7 +34,7 @@ const BEGINS: [Begin; 4] = [
     Begin::Interrupt,
 ];
 
-const EVENTS: [Event; 13] = [
+const EVENTS: [Event; 14] = [
     Resume,
     Block(CALLEE),
     Unblock(CALLEE),
@@ -47,6 +48,7 @@ const EVENTS: [Event; 13] = [
     Abort,
     TurnOff,
     Reload,
+    Halt,
 ];
 
 // req: GEN-25, MSGD-07, MSGD-08, MSGW-14, MSGW-15, RUN-24
@@ -64,6 +66,7 @@ fn every_state_and_work() {
         (State::Stopped(6), [d, b, d, d]),
         (State::Preempted, [d, b, d, d]),
         (State::Aborted, [a, a, a, a]),
+        (State::Halted, [runs, b, b, b]),
     ];
     assert_eq!(expected.map(|(state, _)| state), STATES);
     for (state, expected) in expected {
@@ -95,8 +98,8 @@ fn every_state_and_event() {
     let off = Ok(State::Off);
     let expected = [
         // The columns are the entries of `EVENTS`.
-        [b, d, d, d, d, d, d, d, d, d, dead, off, d],
-        [d, d, d, d, d, d, d, d, d, d, dead, off, d],
+        [b, d, d, d, d, d, d, d, d, d, dead, off, d, d],
+        [d, d, d, d, d, d, d, d, d, d, dead, off, d, d],
         [
             b,
             Ok(State::Blocked(CALLEE)),
@@ -111,6 +114,7 @@ fn every_state_and_event() {
             dead,
             d,
             d,
+            Ok(State::Halted),
         ],
         [
             d,
@@ -126,11 +130,13 @@ fn every_state_and_event() {
             dead,
             off,
             d,
+            d,
         ],
-        [runs, d, d, d, d, d, d, d, d, d, dead, off, d],
-        [runs, d, d, d, d, d, d, d, d, d, dead, off, d],
-        [runs, d, d, d, d, d, d, d, d, d, dead, off, d],
-        [a, a, a, a, a, a, a, a, a, a, dead, dead, off],
+        [runs, d, d, d, d, d, d, d, d, d, dead, off, d, d],
+        [runs, d, d, d, d, d, d, d, d, d, dead, off, d, d],
+        [runs, d, d, d, d, d, d, d, d, d, dead, off, d, d],
+        [a, a, a, a, a, a, a, a, a, a, dead, dead, off, a],
+        [b, d, d, d, d, d, d, d, d, d, dead, off, d, d],
     ];
     for (state, expected) in STATES.into_iter().zip(expected) {
         assert_eq!(
@@ -187,6 +193,7 @@ fn every_model_and_call() {
         (request(0), [Y, Y, Y, N, Y], N),
         (request(framework::VM_CREATED_RESPONSE), [Y, Y, Y, N, Y], N),
         (request(framework::PSCI_RESPONSE), [N, N, Y, N, N], N),
+        (request(framework::STOP_RESPONSE), [Y, Y, Y, N, N], N),
         (Model::Interrupt, [Y, N, N, Y, Y], Y),
         (stopped(Model::Run), [Y, Y, N, N, N], N),
         (stopped(request(0)), [Y, Y, N, N, N], N),

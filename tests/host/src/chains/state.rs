@@ -157,6 +157,7 @@ impl Chains {
             State::Stopped(until) => Is::Stopped(until <= now),
             State::Preempted => Is::Preempted,
             State::Aborted => Is::Aborted,
+            State::Halted => unreachable!("no image is replaced here"),
         };
         let shown = match (is, slot.try_claim()) {
             (Is::Running, None) => Some(self.guests[index].shown.expect("it was seen to run")),

@@ -171,11 +171,21 @@ fn bad_requests() {
             nwd.refused([id, route(source, SP1)], INVALID_PARAMETERS);
         }
         // No framework message may come from a logical partition, neither to a partition nor to the
-        // SPMC.
-        for kind in [1, 1 << 31, 0x8000_0004, 0x8000_0008, 0x8000_000c] {
+        // SPMC, but those of a live activation to the SPMC.
+        for kind in [
+            1,
+            1 << 31,
+            0x8000_0004,
+            0x8000_0008,
+            0x8000_000a,
+            0x8000_0010,
+        ] {
             for to in [SP1, 0x8000] {
                 nwd.refused([id, route(FIRST, to), kind], INVALID_PARAMETERS);
             }
+        }
+        for kind in [0x8000_000c, 0x8000_000e] {
+            nwd.refused([id, route(FIRST, SP1), kind], INVALID_PARAMETERS);
         }
         nwd.refused([id, route(FIRST, SP2)], DENIED);
     }

@@ -7,13 +7,14 @@
 //! chain that works for it, and their handlers return.
 
 use crate::error::{FfaError, Result};
+use crate::ffa::framework::{FINISH_REQUEST, START_REQUEST};
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version, function};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, Uuid};
 use crate::partition::vcpu::Caller;
 use crate::spmc::{Pe, Spmc};
 
-use super::{DirectReq, DirectReq2, Kind, Request, Route, why_not};
+use super::{DirectReq, DirectReq2, Kind, Request, Route};
 use crate::dispatch::context::Member;
 
 impl<H: Hal> Spmc<H> {
@@ -21,8 +22,8 @@ impl<H: Hal> Spmc<H> {
     /// partition.
     ///
     /// This is no call of the Normal world, so it does not end the negotiation of its version.
-    /// `INVALID_PARAMETERS` for any other id, and for framework messages of a logical partition;
-    /// otherwise as for requests of the Normal world.
+    /// `INVALID_PARAMETERS` for any other id, and for framework messages of a logical partition but
+    /// those of a live activation; otherwise as for requests of the Normal world.
     #[cold]
     #[inline(never)]
     pub(super) fn el3_request(
@@ -35,8 +36,13 @@ impl<H: Hal> Spmc<H> {
         if route.source == PartitionId::SPMD {
             return self.framework_message(pe, frame);
         }
-        if !route.source.is_logical() || frame.w(2) != 0 {
+        if !route.source.is_logical() {
             return Err(FfaError::InvalidParameters);
+        }
+        match frame.w(2) {
+            0 => {}
+            START_REQUEST | FINISH_REQUEST => return self.live_activation(pe, route.source, frame),
+            _ => return Err(FfaError::InvalidParameters),
         }
         let receiver = self.receiver(route.destination, &self.normal_world)?;
         let request = Request {
@@ -79,7 +85,8 @@ impl<H: Hal> Spmc<H> {
     ) -> Result<()> {
         let work = request.work::<K>(Caller::Outside);
         let claimed = self.claim(pe, receiver, work);
-        let mut callee = claimed.map_err(|error| why_not(receiver, error, &self.normal_world))?;
+        let mut callee =
+            claimed.map_err(|error| self.why_not(receiver, error, &self.normal_world))?;
         K::pass(request.id, 0, &frame.x, callee.vcpu.context.gprs_mut());
         self.run_for_el3(pe, callee, frame);
         let is_answer = matches!(

@@ -1,0 +1,7 @@
+//! Live activation: the image of a partition is replaced while everything else goes on.
+
+mod basics;
+mod failures;
+mod meanwhile;
+mod stage;
+mod stop;
