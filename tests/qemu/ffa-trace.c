@@ -19,9 +19,19 @@
  *     1       physical address
  *     2..22   the bytes
  *
+ * If it is wanted, the plugin also records the SPMC's translation tables: when a call that may change
+ * them is over, and from time to time. Records of kind TABLES hold the bytes that have changed, as
+ * those of FROM_MEMORY hold bytes. Those of kind ROOTS say where tables begin:
+ *
+ *     0       kind [7:0], PE [31:16]
+ *     1       VMID or ASID of the partition
+ *     2       not 0 for a partition at S-EL0
+ *     3..     VTTBR_EL2, VSTTBR_EL2, VTCR_EL2, VSTCR_EL2, TTBR0_EL2, TCR_EL2
+ *
  * Calls of the Normal world that its Hypervisor traps, and calls that are not of FF-A, are not
  * recorded. Arguments: out=FILE; spmc=START:END (hexadecimal), the memory of the SPMC's image;
- * own=END, the end of all of its memory; copy=START:END, its function that copies.
+ * own=END, the end of all of its memory; copy=START:END, its function that copies; tables=START:END,
+ * memory in which it has translation tables, any number of times.
  *
  * With costs=FILE in place of out=FILE, sums are written to the file at the end, as lines:
  *
@@ -94,6 +104,7 @@ struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, 
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *to, size_t size);
 GArray *qemu_plugin_get_registers(void);
+bool qemu_plugin_read_memory_vaddr(uint64_t address, GByteArray *, size_t length);
 int qemu_plugin_read_register(struct qemu_plugin_register *, GByteArray *);
 struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
 uint64_t qemu_plugin_u64_get(qemu_plugin_u64, unsigned int vcpu);
@@ -115,6 +126,8 @@ enum {
 	TO_SP,    /* the SPMC enters a partition */
 	FROM_MEMORY, /* the SPMC reads memory of others */
 	TO_MEMORY,   /* the SPMC writes memory of others */
+	TABLES,      /* bytes of translation tables */
+	ROOTS,       /* where the tables of a partition begin */
 };
 
 /* The instructions that carry calls, from A64. */
@@ -122,11 +135,14 @@ enum { SVC, HVC, SMC, ERET };
 
 /* The registers that are read: x0 to x17, then these. */
 #define ARGUMENTS 18
-enum { CPSR = ARGUMENTS, SCR_EL3, HCR_EL2, SPSR_EL2, SPSR_EL3, VTTBR_EL2, TTBR0_EL2, REGISTERS };
+enum {
+	CPSR = ARGUMENTS, SCR_EL3, HCR_EL2, SPSR_EL2, SPSR_EL3, VTTBR_EL2, VSTTBR_EL2, VTCR_EL2, VSTCR_EL2,
+	TTBR0_EL2, TCR_EL2, REGISTERS
+};
 static const char *const names[REGISTERS] = {
 	"x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
 	"x15", "x16", "x17", "cpsr", "SCR_EL3", "HCR_EL2", "SPSR_EL2", "SPSR_EL3", "VTTBR_EL2",
-	"TTBR0_EL2",
+	"VSTTBR_EL2", "VTCR_EL2", "VSTCR_EL2", "TTBR0_EL2", "TCR_EL2",
 };
 
 #define SCR_NS 1u
@@ -158,6 +174,8 @@ static struct vcpu {
 	int cause;
 	uint32_t function;
 	uint64_t accounted;
+	/* The SPMC works for a call that may change tables. */
+	bool changes;
 } vcpus[MAX_VCPUS];
 
 /* Sums of calls. */
@@ -178,6 +196,16 @@ static uint64_t began, times[TIMES];
 struct count { uint64_t all, spmc; };
 static qemu_plugin_u64 executed, by_spmc;
 static uint64_t spmc_start, spmc_end, own_end, copy_start, copy_end;
+
+/* Memory with tables, as it was last recorded. */
+#define MAX_REGIONS 4
+#define PAGE 4096
+static struct region { uint64_t start, end; uint8_t *bytes; } regions[MAX_REGIONS];
+static int region_count;
+/* Tables are recorded after so many instructions, even if no call changes them. */
+#define INTERVAL 50000000
+static uint64_t next_snapshot;
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static FILE *out;
 
@@ -302,6 +330,77 @@ static void add_costs(unsigned int index, int kind)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Returns whether a call may change who has which memory. */
+static bool may_change(uint64_t x0)
+{
+	uint32_t number = (uint32_t)x0 & 0xff;
+
+	/* RXTX_MAP and _UNMAP, from MEM_DONATE to MEM_FRAG_TX, MEM_PERM_SET */
+	return is_ffa(x0) && (number == 0x66 || number == 0x67 || (number >= 0x71 && number <= 0x7b) || number == 0x89);
+}
+
+/* Writes bytes of tables, from `address` on. */
+static void write_tables(uint64_t address, const uint8_t *bytes, uint32_t length)
+{
+	uint64_t words[WORDS] = { (uint64_t)length << 32 | TABLES, address };
+
+	memcpy(words + 2, bytes, length);
+	fwrite(words, sizeof(words), 1, out);
+}
+
+/*
+ * Records what has changed in the tables, if that is due and they are mapped: the SPMC has given up
+ * its own map when it enters a partition at S-EL0. The SPMC maps its memory to itself.
+ */
+static void snapshot(struct vcpu *vcpu)
+{
+	const uint32_t piece = 128;
+	uint64_t time = qemu_plugin_u64_sum(executed);
+
+	if (region_count == 0 || !(vcpu->changes || time >= next_snapshot))
+		return;
+	pthread_mutex_lock(&lock);
+	for (int i = 0; i < region_count; i++) {
+		struct region *region = &regions[i];
+
+		for (uint64_t page = region->start; page < region->end; page += PAGE) {
+			uint8_t *old = region->bytes + (page - region->start);
+
+			if (!qemu_plugin_read_memory_vaddr(page, vcpu->bytes, PAGE))
+				continue;
+			vcpu->changes = false;
+			next_snapshot = time + INTERVAL;
+			for (uint32_t at = 0; at < PAGE; at += piece) {
+				if (memcmp(old + at, vcpu->bytes->data + at, piece) == 0)
+					continue;
+				memcpy(old + at, vcpu->bytes->data + at, piece);
+				write_tables(page + at, old + at, piece);
+			}
+		}
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* Records where the tables of the partition are that is about to run, if that is new. */
+static void record_roots(unsigned int index, uint64_t tag)
+{
+	static const int registers[] = { VTTBR_EL2, VSTTBR_EL2, VTCR_EL2, VSTCR_EL2, TTBR0_EL2, TCR_EL2 };
+	static uint64_t known[1 << 16];
+	struct vcpu *vcpu = &vcpus[index];
+	uint64_t is_el0 = get(vcpu, HCR_EL2) & HCR_TGE;
+	uint64_t root = get(vcpu, is_el0 ? TTBR0_EL2 : VSTTBR_EL2);
+	uint64_t words[WORDS] = { (uint64_t)index << 16 | ROOTS, tag, is_el0 };
+
+	if (region_count == 0 || known[tag] == root)
+		return;
+	known[tag] = root;
+	for (int i = 0; i < 6; i++)
+		words[3 + i] = get(vcpu, registers[i]);
+	pthread_mutex_lock(&lock);
+	fwrite(words, sizeof(words), 1, out);
+	pthread_mutex_unlock(&lock);
+}
+
 static void record(unsigned int index, int kind, uint64_t tag)
 {
 	struct vcpu *vcpu = &vcpus[index];
@@ -313,6 +412,12 @@ static void record(unsigned int index, int kind, uint64_t tag)
 	}
 	for (int i = 0; i < 2; i++)
 		write_copied(index, &vcpu->copied[i]);
+	if (kind == SP_CALL || kind == NWD_CALL)
+		vcpu->changes |= may_change(get(vcpu, 0));
+	if (kind == TO_SP)
+		record_roots(index, tag);
+	if (kind == TO_SP || kind == SPMC_OUT)
+		snapshot(vcpu);
 	words[0] = (uint64_t)index << 16 | kind;
 	words[2] = qemu_plugin_u64_get(executed, index);
 	words[3] = qemu_plugin_u64_get(by_spmc, index);
@@ -480,6 +585,8 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 		} else if (sscanf(argv[i], "copy=%llx:%llx", &start, &end) == 2) {
 			copy_start = start;
 			copy_end = end;
+		} else if (sscanf(argv[i], "tables=%llx:%llx", &start, &end) == 2 && region_count < MAX_REGIONS) {
+			regions[region_count++] = (struct region){ start, end, calloc(1, end - start) };
 		} else if (sscanf(argv[i], "own=%llx", &end) == 1) {
 			own_end = end;
 		} else {

@@ -89,6 +89,24 @@ pub enum Command {
         #[command(flatten)]
         trace: trace::Options,
     },
+    /// Draw who has which memory, from the translation tables of a system that runs
+    ///
+    /// Boots a layout, as `run` does, or a demo. The picture shows the moment at which most memory
+    /// is lent, shared or donated.
+    Map {
+        /// The picture
+        #[arg(long, value_name = "FILE", default_value = "map.svg")]
+        output: PathBuf,
+        /// Draw a picture for each transaction that changes who has which memory: FILE-001.svg and
+        /// so on
+        #[arg(long)]
+        all: bool,
+        /// Boot this demo in place of a layout
+        #[arg(long, value_name = "SYSTEM", value_parser = demos())]
+        demo: Option<String>,
+        #[command(flatten)]
+        boot: Boot,
+    },
     /// Count instructions per call; writes target/bench.json, fails when a limit is exceeded
     Bench,
     /// Judge manifests
@@ -190,9 +208,18 @@ pub struct Image {
     pub log: Option<u32>,
 }
 
-/// A boot.
+/// A boot whose calls may be shown.
 #[derive(Args)]
 pub struct Run {
+    #[command(flatten)]
+    pub boot: Boot,
+    #[command(flatten)]
+    pub trace: trace::Options,
+}
+
+/// A boot.
+#[derive(Args)]
+pub struct Boot {
     #[command(flatten)]
     pub image: Image,
     /// Number of PEs
@@ -221,8 +248,6 @@ pub struct Run {
     /// Number of calls for layouts that choose at random
     #[arg(long, value_name = "N")]
     pub calls: Option<u64>,
-    #[command(flatten)]
-    pub trace: trace::Options,
 }
 
 fn boards() -> impl TypedValueParser<Value = &'static Board> {
@@ -263,6 +288,7 @@ mod tests {
         let Ok(Command::Run(run)) = parse("run").map(|line| line.command) else {
             panic!("`run` is a command");
         };
+        let run = run.boot;
         assert_eq!(run.image.of.board.name, BOARDS[0].name);
         assert_eq!(run.image.partitions, "default");
         assert_eq!(run.silence, Patience::USUAL);
@@ -281,6 +307,8 @@ mod tests {
             "demo",
             "demo windows",
             "test --junit",
+            "run --trace-endpoint sp1",
+            "map --demo windows",
         ] {
             assert_eq!(
                 parse(wrong).err().map(|error| error.exit_code()),
@@ -294,6 +322,16 @@ mod tests {
                 Some(0),
                 "{asked}"
             );
+        }
+    }
+
+    #[test]
+    fn calls_are_counted_with_and_without_a_trace_of_them() {
+        for line in [
+            "run --trace-summary --trace-endpoint sp1",
+            "run --trace --trace-summary",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
         }
     }
 

@@ -69,7 +69,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use crate::board::BOARDS;
-use crate::command_line::{Command, CommandLine, Image, Manifest, Run};
+use crate::command_line::{Boot, Command, CommandLine, Image, Manifest};
 use crate::demo::Variant;
 use crate::image::ImageOptions;
 use crate::qemu::{Machine, Purpose};
@@ -113,7 +113,23 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             let (_, flash) = image::image(&image.into())?;
             println!("{}", flash.display());
         }
-        Command::Run(options) => return run(options),
+        Command::Run(options) => return run(options.boot, &options.trace),
+        Command::Map {
+            output,
+            all,
+            demo,
+            boot,
+        } => {
+            let trace = trace::Options::map(output, all);
+            let Some(system) = demo else {
+                return run(boot, &trace);
+            };
+            let variant = Variant {
+                trace,
+                ..Variant::default()
+            };
+            return demo::demo(&system, false, &variant);
+        }
         Command::NewSp { path, lang } => new_sp::new_sp(&path, lang)?,
         Command::Test {
             fast,
@@ -166,7 +182,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(options: Run) -> Result<ExitCode> {
+fn run(options: Boot, trace: &trace::Options) -> Result<ExitCode> {
     let board = options.image.of.board;
     if !(1..=board.most_pes).contains(&options.smp) {
         let refusal = format!(
@@ -188,12 +204,7 @@ fn run(options: Run) -> Result<ExitCode> {
         patience: options.silence,
         ..Machine::default()
     };
-    qemu::run(
-        &options.image.into(),
-        machine,
-        options.normal_world,
-        &options.trace,
-    )
+    qemu::run(&options.image.into(), machine, options.normal_world, trace)
 }
 
 impl From<Image> for ImageOptions {

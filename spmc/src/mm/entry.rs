@@ -148,6 +148,18 @@ impl Format {
     }
 }
 
+impl Leaf {
+    /// Returns the leaf that a descriptor in the tables of a partition stands for: in those of
+    /// stage 2, or, with a world, the memory of that world in those of stage 1. For tools that read
+    /// the tables from outside.
+    pub fn of_descriptor(raw: u64, stage1: Option<World>) -> Self {
+        match stage1 {
+            None => Format::HARDWARE.decode(raw),
+            Some(world) => Format::stage1(world, Branches::ToTargets).decode(raw),
+        }
+    }
+}
+
 /// The entries that map addresses to themselves with one and the same leaf.
 #[derive(Clone, Copy)]
 pub(super) struct Code {
@@ -185,7 +197,11 @@ mod tests {
             let [plain, gp] = [free, guarded].map(|format| format.code(leaf, LAST).at(0x5000));
             assert_eq!(gp ^ plain, 1 << 50);
             assert_eq!([free.decode(plain), guarded.decode(gp)], [leaf; 2]);
+            let read = |raw| Leaf::of_descriptor(raw, Some(world));
+            assert_eq!([read(plain), read(gp)], [leaf; 2]);
             assert_eq!(guarded.code(Leaf::NONE, LAST).at(0x5000), 0);
         }
+        let raw = Format::HARDWARE.code(leaf, LAST).at(0x5000);
+        assert_eq!(Leaf::of_descriptor(raw, None), leaf);
     }
 }

@@ -216,13 +216,13 @@ fn attributes(raw: u16) -> Vec<Field> {
     vec![field("memory", Value::Word(words.join(" ")))]
 }
 
-/// Returns the constituents: first address and number of pages of each.
+/// Returns the addresses of each constituent.
 fn ranges(bytes: &[u8]) -> Field {
     let range = |bytes: &[u8; CONSTITUENT]| {
         let pages = u64::from(word(bytes, 8));
         let address = long(bytes, 0);
         let end = address.wrapping_add(pages.wrapping_mul(PAGE_SIZE));
-        Value::Word(format!("{address:#x}..{end:#x}"))
+        Value::Range(address, end)
     };
     let ranges = bytes.as_chunks().0.iter().map(range);
     field("ranges", Value::List(ranges.collect()))

@@ -149,6 +149,7 @@ pub fn follow(events: &[Event], partitions: &[Partition]) -> Trace {
                 end = record.time;
             }
             Event::Copy(copied) => follower.copy(copied),
+            Event::Tables(..) | Event::Roots(_) => {}
         }
     }
     follower.tracks.finish(end);

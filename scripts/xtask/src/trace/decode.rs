@@ -35,6 +35,8 @@ pub enum Value {
     Text(String),
     /// A word that stands for bits.
     Word(String),
+    /// Addresses from the first one up to the second one.
+    Range(u64, u64),
     List(Vec<Value>),
     Record(Vec<Field>),
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Value {
             Self::Uuid(uuid) => write!(f, "{uuid}"),
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Word(word) => f.write_str(word),
+            Self::Range(base, end) => write!(f, "{base:#x}..{end:#x}"),
             Self::List(values) => {
                 let values: Vec<_> = values.iter().map(Self::to_string).collect();
                 write!(f, "[{}]", values.join(", "))

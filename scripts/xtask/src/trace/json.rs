@@ -10,6 +10,10 @@ use super::decode::{self, Field, Value};
 use super::text::Writer;
 use super::tracks::{Point, Subject};
 
+/// The number of the process whose threads the PEs are. A viewer marks the thread with the number
+/// of the process, so no PE has it.
+const PROCESS: u32 = 1000;
+
 /// Returns a call as an object. Numbers that may exceed 53 bits are strings.
 pub fn call(call: &Call, names: &Writer) -> Json {
     let mut object = json!({
@@ -66,7 +70,7 @@ fn value(of: &Value) -> Json {
 pub fn events(trace: &Trace, names: &Writer, shown: impl Fn(&Call) -> bool) -> Json {
     let microseconds = |instructions: u64| instructions as f64 / 1000.0;
     let mut events = vec![json!({
-        "ph": "M", "name": "process_name", "pid": 1, "args": { "name": "FF-A" },
+        "ph": "M", "name": "process_name", "pid": PROCESS, "args": { "name": "FF-A" },
     })];
     let mut pes: Vec<usize> = trace.tracks.slices.iter().map(|slice| slice.pe).collect();
     pes.sort_unstable();
@@ -74,10 +78,10 @@ pub fn events(trace: &Trace, names: &Writer, shown: impl Fn(&Call) -> bool) -> J
     for pe in pes {
         let name = json!({ "name": format!("PE {pe}") });
         events.push(json!({
-            "ph": "M", "name": "thread_name", "pid": 1, "tid": pe + 1, "args": name,
+            "ph": "M", "name": "thread_name", "pid": PROCESS, "tid": pe + 1, "args": name,
         }));
         events.push(json!({
-            "ph": "M", "name": "thread_sort_index", "pid": 1, "tid": pe + 1,
+            "ph": "M", "name": "thread_sort_index", "pid": PROCESS, "tid": pe + 1,
             "args": { "sort_index": pe },
         }));
     }
@@ -97,7 +101,7 @@ pub fn events(trace: &Trace, names: &Writer, shown: impl Fn(&Call) -> bool) -> J
             }
         };
         events.push(json!({
-            "ph": "X", "name": name, "cat": kind, "pid": 1, "tid": slice.pe + 1,
+            "ph": "X", "name": name, "cat": kind, "pid": PROCESS, "tid": slice.pe + 1,
             "ts": microseconds(slice.start), "dur": microseconds(slice.end - slice.start),
             "args": arguments,
         }));
@@ -114,7 +118,7 @@ pub fn events(trace: &Trace, names: &Writer, shown: impl Fn(&Call) -> bool) -> J
         let end = if begins { to.time } else { to.time - 1 };
         let arrow = |phase: &str, point: &Point, time: u64| {
             json!({
-                "ph": phase, "bp": "e", "id": id, "name": "message", "cat": "message", "pid": 1,
+                "ph": phase, "bp": "e", "id": id, "name": "message", "cat": "message", "pid": PROCESS,
                 "tid": point.pe + 1, "ts": microseconds(time),
             })
         };

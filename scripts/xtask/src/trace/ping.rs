@@ -4,10 +4,12 @@
 use anyhow::{Context, Result, ensure};
 use spmc::ffa::function::PARTITION_INFO_GET;
 
-use super::calls::{Call, Who};
+use super::calls::{self, Call, Trace, Who};
 use super::decode::Value;
+use super::record::Event;
+use super::system::Partition;
 use super::text::Writer;
-use super::{Options, STANDARD_OUTPUT, decode, system};
+use super::{Format, Options, Place, Recording, STANDARD_OUTPUT, decode, memory, system};
 use crate::image::{Components, assemble};
 use crate::layout::Layout;
 use crate::qemu::Machine;
@@ -36,6 +38,7 @@ pub fn check(components: &Components) -> Result<()> {
     };
     let options = Options {
         file: Some(STANDARD_OUTPUT.into()),
+        format: Some(Format::Map),
         ..Options::default()
     };
     let recording = options.record(&mut machine, &flash, Some("ping"))?;
@@ -47,7 +50,9 @@ pub fn check(components: &Components) -> Result<()> {
         is_coloured: false,
     };
     let is_early = |call: &&Call| !matches!(call.caller, Who::NormalWorld(_));
-    let trace = recording.trace()?;
+    let events = recording.events()?;
+    let trace = calls::follow(&events, &partitions);
+    check_memory(&recording, &events, &trace, &partitions)?;
     let calls = trace.calls.iter().skip_while(is_early);
     let found: Vec<_> = calls.clone().map(|call| brief(call, &names)).collect();
     ensure!(
@@ -70,6 +75,38 @@ pub fn check(components: &Components) -> Result<()> {
         let cost = call.cost.unwrap_or_default();
         let is_plausible = 0 < cost.spmc && cost.spmc < cost.all;
         ensure!(is_plausible, "{} cost {cost:?}", brief(call, &names));
+    }
+    Ok(())
+}
+
+/// Demands that in the end each partition, and nobody else, owns the memory that the SPMC manifest
+/// gives it, as its translation tables have it.
+fn check_memory(
+    recording: &Recording,
+    events: &[Event],
+    trace: &Trace,
+    partitions: &[Partition],
+) -> Result<()> {
+    let place = Place::find(&recording.images)?;
+    let own = (place.linked.0, place.end);
+    let frames = memory::frames(events, trace, partitions, &place.manifest, own);
+    let last = frames
+        .last()
+        .context("no translation tables are recorded")?;
+    for entry in &place.manifest.partitions {
+        let (base, end) = (entry.memory.base().raw(), entry.memory.end().raw());
+        for page in (base..end).step_by(4096) {
+            let with_access = last
+                .holders
+                .iter()
+                .filter(|holder| holder.at(page).is_some());
+            let found: Vec<_> = with_access.map(|holder| holder.who).collect();
+            let expected = [Who::Partition(entry.id())];
+            ensure!(
+                found == expected,
+                "{page:#x} is of {found:?}, not of {expected:?}"
+            );
+        }
     }
     Ok(())
 }

@@ -9,9 +9,12 @@ const WORDS: usize = 5 + 18;
 /// Bytes of a record.
 const SIZE: usize = 8 * WORDS;
 
-/// The kinds of records of copies, which follow those of passages.
+/// The kinds of records of copies, which follow those of passages: from memory, then to memory.
 const FROM_MEMORY: usize = KINDS.len();
-const TO_MEMORY: usize = KINDS.len() + 1;
+
+/// The kinds of records of translation tables.
+const TABLES: usize = KINDS.len() + 2;
+const ROOTS: usize = KINDS.len() + 3;
 
 /// The direction in which control passes. The order is that of the plugin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,11 +78,28 @@ pub enum Direction {
     ToMemory,
 }
 
+/// The registers that say where the tables of a partition begin.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Roots {
+    /// VMID or ASID of the partition.
+    pub tag: u64,
+    pub is_el0: bool,
+    pub vttbr: u64,
+    pub vsttbr: u64,
+    pub vtcr: u64,
+    pub vstcr: u64,
+    pub ttbr0: u64,
+    pub tcr: u64,
+}
+
 /// An event of a run.
 #[derive(Clone, Debug)]
 pub enum Event {
     Passage(Record),
     Copy(Copied),
+    /// Bytes of translation tables from an address on, which replace those before.
+    Tables(u64, Vec<u8>),
+    Roots(Roots),
 }
 
 /// A number of instructions of one PE.
@@ -112,20 +132,33 @@ fn one(bytes: &[u8; SIZE]) -> Result<Event> {
     let first = next();
     let pe = (first >> 16) as usize & 0xffff;
     let kind = first as usize & 0xff;
-    if kind == FROM_MEMORY || kind == TO_MEMORY {
+    if (FROM_MEMORY..=TABLES).contains(&kind) {
         let length = (first >> 32) as usize;
         let copied = bytes.get(2 * 8..).and_then(|rest| rest.get(..length));
+        let copied = copied.with_context(|| format!("the trace has a copy of {length} bytes"))?;
+        let (address, bytes) = (next(), copied.to_vec());
+        let direction = match kind {
+            TABLES => return Ok(Event::Tables(address, bytes)),
+            FROM_MEMORY => Direction::FromMemory,
+            _ => Direction::ToMemory,
+        };
         return Ok(Event::Copy(Copied {
             pe,
-            direction: if kind == FROM_MEMORY {
-                Direction::FromMemory
-            } else {
-                Direction::ToMemory
-            },
-            address: next(),
-            bytes: copied
-                .with_context(|| format!("the trace has a copy of {length} bytes"))?
-                .to_vec(),
+            direction,
+            address,
+            bytes,
+        }));
+    }
+    if kind == ROOTS {
+        return Ok(Event::Roots(Roots {
+            tag: next(),
+            is_el0: next() != 0,
+            vttbr: next(),
+            vsttbr: next(),
+            vtcr: next(),
+            vstcr: next(),
+            ttbr0: next(),
+            tcr: next(),
         }));
     }
     let kind = KINDS.get(kind).copied();
@@ -172,7 +205,7 @@ mod tests {
             (record.tag, record.frame.x[0], record.frame.x[17]),
             (7, 0x10, 0x21)
         );
-        bytes[0] = 8;
+        bytes[0] = 10;
         assert!(parse(&bytes).is_err());
     }
 
@@ -197,5 +230,30 @@ mod tests {
             );
         }
         assert!(parse(&copy(169 << 32 | 6)).is_err());
+    }
+
+    #[test]
+    fn tables_have_roots_and_bytes() {
+        let tables = parse(&bytes([8 << 32 | 8, 0xe10_0000, 7])).unwrap();
+        let [Event::Tables(0xe10_0000, word)] = tables.as_slice() else {
+            panic!("tables");
+        };
+        assert_eq!(word[..], [7, 0, 0, 0, 0, 0, 0, 0]);
+        let roots = parse(&bytes([9, 1, 0, 2, 3, 4, 5, 6, 7])).unwrap();
+        let [Event::Roots(roots)] = roots.as_slice() else {
+            panic!("roots");
+        };
+        let Roots {
+            tag,
+            is_el0,
+            vttbr,
+            vsttbr,
+            vtcr,
+            vstcr,
+            ttbr0,
+            tcr,
+        } = *roots;
+        assert_eq!((tag, is_el0), (1, false));
+        assert_eq!([vttbr, vsttbr, vtcr, vstcr, ttbr0, tcr], [2, 3, 4, 5, 6, 7]);
     }
 }

@@ -36,8 +36,7 @@ pub struct Partition {
 /// the place that the SPMC manifest gives it. A package that the boot refuses is left out, as far
 /// as its manifest shows that.
 pub fn partitions(dir: &Path) -> Result<Vec<Partition>> {
-    let manifest = spmc_manifest::parse(&read(&dir.join("tos_fw_config.dtb"))?);
-    let manifest = manifest.map_err(|fault| anyhow!("the SPMC manifest: {fault}"))?;
+    let manifest = spmc_manifest(dir)?;
     let list = dir.join("tb_fw_config.dtb");
     let names = output(Command::new("fdtget").arg("-l").arg(&list).arg(PACKAGES))?;
     let mut configs: Vec<PartitionConfig> = Vec::new();
@@ -66,6 +65,12 @@ pub fn partitions(dir: &Path) -> Result<Vec<Partition>> {
         }
     }
     Ok(configs.iter().map(Partition::of).collect())
+}
+
+/// Returns what the manifest of the SPMC says that is beside the flash image.
+pub fn spmc_manifest(dir: &Path) -> Result<SpmcManifest> {
+    let manifest = spmc_manifest::parse(&read(&dir.join("tos_fw_config.dtb"))?);
+    manifest.map_err(|fault| anyhow!("the SPMC manifest: {fault}"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

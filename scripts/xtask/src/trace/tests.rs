@@ -11,7 +11,7 @@ use super::record::{Count, Event, Kind, Record};
 use super::system::Partition;
 use super::text::Writer;
 use super::tracks::{Point, Slice, Subject};
-use super::{decode, json};
+use super::{decode, json, summary};
 
 mod descriptors;
 

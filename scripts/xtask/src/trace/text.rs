@@ -70,6 +70,15 @@ impl Writer<'_> {
         }
     }
 
+    /// Returns the words above a picture: which one it is, when, and after which call.
+    pub fn caption(&self, n: usize, of: usize, time: u64, call: Option<&Call>) -> String {
+        let after = call.map_or(String::new(), |call| {
+            let function = decode::name(call.frame.function());
+            format!(", after {function} of {}", self.who(call.caller))
+        });
+        format!("{n} of {of}, at {} instructions{after}", grouped(time))
+    }
+
     fn list(&self, fields: &[Field]) -> String {
         let fields = fields.iter().map(|field| match &field.value {
             Value::Error(error) => error.name().into(),

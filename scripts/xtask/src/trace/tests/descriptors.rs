@@ -1,5 +1,11 @@
 //! Tests of what is in buffers.
 
+use spmc::addr::{Pa, PageRange};
+use spmc::manifest::config::SpmcManifest;
+use spmc::mm::State;
+
+use super::super::memory::{frames, fullest};
+use super::super::picture;
 use super::super::record::{Copied, Direction};
 use super::*;
 
@@ -156,4 +162,90 @@ fn a_handle_is_found_in_descriptors() {
     let condition = filter.condition(&partitions()).unwrap();
     let shown = trace.calls.iter().map(|call| condition.holds(call));
     assert_eq!(shown.collect::<Vec<_>>(), [false, true, true, false]);
+}
+
+#[test]
+fn a_map_shows_what_the_normal_world_shares() {
+    let mut events = share().0;
+    let record = |time| {
+        let mut run = Run::default();
+        run.add(Kind::ToSp, 0, 1, [0]);
+        let Some(Event::Passage(record)) = run.0.pop() else {
+            panic!("a record");
+        };
+        Event::Passage(Record { time, ..record })
+    };
+    let changed = |byte| Event::Tables(0x1000, vec![byte; 8]);
+    events.splice(..0, [changed(1), record(1)]);
+    events.extend([changed(2), record(10_000)]);
+    let trace = follow(&events, &partitions());
+    let manifest = SpmcManifest {
+        ns_memory: vec![PageRange::new(Pa::new(0x4000_0000), 0x100).unwrap()],
+        ..SpmcManifest::default()
+    };
+    let own = (0xe10_0000, 0xe20_0000);
+    let frames = frames(&events, &trace, &partitions(), &manifest, own);
+    let state = |frame: usize| {
+        let runs = frames[frame].holders[0].runs.iter();
+        runs.map(|run| (run.base, run.end, run.access.state))
+            .collect::<Vec<_>>()
+    };
+    let (owned, shared) = (State::OwnerExclusive, State::OwnerShared);
+    assert_eq!(state(0), [(0x4000_0000, 0x4010_0000, owned)]);
+    assert_eq!(
+        state(1),
+        [
+            (0x4000_0000, 0x4000_2000, shared),
+            (0x4000_2000, 0x4010_0000, owned)
+        ]
+    );
+    assert_eq!((frames.len(), fullest(&frames)), (2, Some(1)));
+    let cause = frames[1]
+        .call
+        .map(|call| trace.calls[call].frame.function().0);
+    assert_eq!(cause, Some(MEM_RETRIEVE_REQ_32));
+
+    let partitions = partitions();
+    let names = writer(&partitions);
+    let svg = picture::draw(&frames[1], Some(&frames[0]), "a < b", &names);
+    for text in [
+        "0x000040000000 – 0x000040001fff",
+        "8 KiB",
+        "a &lt; b",
+        "NWd",
+        "SPMC",
+    ] {
+        assert!(svg.contains(text), "{text} is not in {svg}");
+    }
+    // One cell has changed: that of the pages that are shared now.
+    assert_eq!(svg.matches("stroke-width=\"2.5\"").count(), 1);
+}
+
+#[test]
+fn a_summary_counts_calls_by_caller_and_function() {
+    let mut run = share();
+    for cost in [1, 2, 3] {
+        run.add(Kind::SpCall, 0, 1, [ID_GET.into()]);
+        for _ in 1..cost {
+            run.add(Kind::NwdCall, 1, 0, [ID_GET.into()]);
+        }
+        let answer = [ERROR.into(), 0, FfaError::Denied.to_reg()];
+        run.add(Kind::ToSp, 0, 1, answer);
+    }
+    let trace = run.follow();
+    let partitions = partitions();
+    let table = summary::table(trace.calls.iter(), &writer(&partitions));
+    let line = |words: [&str; 2]| {
+        let mut lines = table.lines().map(|line| line.split_whitespace());
+        let found = lines.find(|line| line.clone().take(2).eq(words));
+        found.unwrap().skip(2).collect::<Vec<_>>().join(" ")
+    };
+    // 300 of 300 + 300 + 100 + 50, and what the share cost.
+    assert!(line(["sp1", "FFA_ID_GET"]).starts_with("3 3 50 100 150 "));
+    assert!(line(["NWd", "FFA_ID_GET"]).starts_with("3 0 ? ? ? 0.0"));
+    let shares = table.lines().skip(1).map(|line| {
+        let share = line.split_whitespace().rev().nth(1).unwrap();
+        share.parse::<f64>().unwrap()
+    });
+    assert!((shares.sum::<f64>() - 100.0).abs() < 1.0);
 }
