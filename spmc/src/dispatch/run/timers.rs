@@ -65,7 +65,7 @@ impl<H: Hal> Spmc<H> {
         let timers = core::mem::take(&mut pe.timers);
         pe.next_timer = u64::MAX;
         for index in ones(timers) {
-            let Some(deadline) = self.waiting_timer(pe, index) else {
+            let Some(deadline) = self.waiting_timer(pe, index, now) else {
                 continue;
             };
             if deadline <= now {
@@ -79,8 +79,9 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Returns the deadline of the partition with that index, if its context on this PE waits with
-    /// an armed timer. If the deadline has passed, the interrupt of the timer is made pending.
-    fn waiting_timer(&self, pe: &Pe, index: usize) -> Option<u64> {
+    /// an armed timer. If the deadline has passed at the time `now`, the interrupt of the timer is
+    /// made pending.
+    fn waiting_timer(&self, pe: &Pe, index: usize, now: u64) -> Option<u64> {
         let partition = self.member_at(index)?.partition;
         let context = Self::index_on(pe, &partition.frozen);
         let (_, slot) = partition.lines(context)?;
@@ -89,7 +90,7 @@ impl<H: Hal> Spmc<H> {
             return None;
         }
         let deadline = self.hal.deadline(&vcpu.context)?;
-        if deadline <= self.hal.now() {
+        if deadline <= now {
             self.hal.expire(&mut vcpu.context);
             partition.note_timer(context, false);
             // A PE that claims the context after this sees the line.
