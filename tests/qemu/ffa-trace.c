@@ -41,7 +41,7 @@
  *     call ORIGIN FUNCTION COUNT INSTRUCTIONS
  *
  * ORIGIN is the kind of record by which the SPMC was entered, TO_SPMC or SP_CALL, or TO_SP where it
- * was entered from a partition without a call; FUNCTION is x0 (hexadecimal), or 0 if that is none of
+ * was entered from a partition without a call, or TO_NWD for a framework message of EL3; FUNCTION is x0 (hexadecimal), or 0 if that is none of
  * FF-A. INSTRUCTIONS are those of the SPMC until it passes the PE on.
  *
  * Debian has no package with the header for plugins. This file therefore declares the functions
@@ -313,16 +313,19 @@ static void add_costs(unsigned int index, int kind)
 		cost_of(vcpu->cause, vcpu->function)->instructions += spmc - vcpu->accounted;
 	vcpu->accounted = spmc;
 	if (kind == TO_SPMC || kind == SP_CALL) {
-		vcpu->cause = kind;
+		/* EL3 sends framework messages as direct requests from a Secure id. */
+		bool is_el3s = kind == TO_SPMC && is_request(function) && (uint32_t)get(vcpu, 1) >> 31;
+
+		vcpu->cause = is_el3s ? TO_NWD : kind;
 		vcpu->function = function;
-		cost_of(kind, function)->count++;
+		cost_of(vcpu->cause, function)->count++;
 	} else if (kind == TO_SP) {
 		vcpu->cause = TO_SP;
 		vcpu->function = 0;
 	}
 	if (kind == SPMC_OUT && function == MSG_WAIT && times[BOOT] == 0)
 		times[BOOT] = now() - began;
-	if (kind == TO_SPMC && is_request(function) && (uint32_t)get(vcpu, 1) >> 31 == 0) {
+	if (kind == TO_SPMC && is_request(function) && vcpu->cause == TO_SPMC) {
 		times[LAST] = now() - began;
 		if (times[FIRST] == 0)
 			times[FIRST] = times[LAST];

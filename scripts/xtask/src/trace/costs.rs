@@ -26,8 +26,10 @@ pub struct Costs {
 /// The way in which the SPMC was entered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Origin {
-    /// By EL3: a call of the Normal world, a message of EL3, or the start of a PE.
+    /// By EL3: a call of the Normal world, or the start of a PE.
     El3,
+    /// By a framework message of EL3.
+    Framework,
     /// By a call of a partition.
     Partition,
     /// From a partition, but by no call.
@@ -47,6 +49,7 @@ impl Row {
     fn name(&self) -> String {
         match (self.origin, self.function) {
             (Origin::Interrupt, _) => "interrupts and faults of partitions".into(),
+            (Origin::Framework, _) => "framework messages of EL3".into(),
             (Origin::El3, 0) => "boot".into(),
             (Origin::Partition, id) => format!("{} of partitions", decode::name(FunctionId(id))),
             (Origin::El3, id) => decode::name(FunctionId(id)),
@@ -102,6 +105,7 @@ impl Sums {
                 }
                 ["call", origin, function, count, instructions] => sums.rows.push(Row {
                     origin: match origin {
+                        "1" => Origin::Framework,
                         "2" => Origin::El3,
                         "4" => Origin::Partition,
                         _ => Origin::Interrupt,
@@ -196,6 +200,7 @@ call 2 0 1 1000
 call 2 8400006f 10 1000
 call 2 c400008d 30 500
 call 4 84000070 40 1400
+call 1 8400006f 7 60
 call 5 0 2 100
 call 5 1 0 0
 ";
@@ -212,11 +217,12 @@ call 5 1 0 0
             "          40            1,400         35  35.0 %  FFA_MSG_SEND_DIRECT_RESP_32 of \
              partitions",
             "           2              100         50   2.5 %  interrupts and faults of partitions",
+            "           7               60          8   1.5 %  framework messages of EL3",
             "           1            1,000      1,000  25.0 %  boot",
         ] {
             assert!(table.contains(text), "no `{text}` in\n{table}");
         }
-        assert_eq!(table.lines().count(), 4 + 5, "{table}");
+        assert_eq!(table.lines().count(), 4 + 6, "{table}");
         let of_partitions = table.find("of partitions").unwrap();
         assert!(of_partitions < table.find("boot\n").unwrap(), "by cost");
     }
