@@ -6,11 +6,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use sp_layout::{Contents, Entry, Form, MAX_CONFIG, MAX_PACKAGES, Source as Parts, Spanned};
-use spmc::addr::{Pa, PageRange};
-use spmc::manifest::ManifestError;
+use spmc::addr::{PAGE_SIZE, Pa, PageRange};
 use spmc::manifest::boot_info;
 use spmc::manifest::config::PartitionConfig;
 use spmc::manifest::package::{Lack, Package};
+use spmc::manifest::{ManifestError, Report, validate};
 
 use crate::arguments::Arguments;
 use crate::diagnostic::{By, Diagnostics, Place};
@@ -377,7 +377,9 @@ impl Layout<'_> {
                 );
                 diagnostics.error(By::Firmware, package.says_so.clone(), message);
             }
-            if !vms.iter().any(|(_, vm)| *vm == address) {
+            if package.entry.staged {
+                self.judge_staged(package, address, system, diagnostics);
+            } else if !vms.iter().any(|(_, vm)| *vm == address) {
                 let message = format!(
                     "`{}` is loaded at {address:#x}, where no vmN of the SPMC manifest is",
                     package.entry.name.value
@@ -403,6 +405,33 @@ impl Layout<'_> {
             if let Some(manifest) = package.manifest.as_ref().filter(|_| !has_vm) {
                 engine::alone(manifest, diagnostics);
             }
+        }
+    }
+
+    /// Checks that a staged package lies where the SPMC accepts one: in Secure memory that nobody
+    /// has.
+    fn judge_staged(
+        &self,
+        package: &Loaded,
+        address: u64,
+        system: &System,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let length = package.bytes.as_ref().map_or(1, Vec::len) as u64;
+        let memory = PageRange::from_bytes(Pa::new(address), length.next_multiple_of(PAGE_SIZE));
+        let report = Report::new();
+        let Some(memory) = memory else {
+            let message = "a staged package needs a 4 KiB aligned address";
+            diagnostics.error(By::Layout, package.says_so.clone(), message);
+            return;
+        };
+        // No place of a partition has this number.
+        let nobody = usize::MAX;
+        validate::judge_package(nobody, &memory, &system.manifest, &system.image, &report);
+        if let Err(fault) = report.verdict() {
+            let name = &package.entry.name.value;
+            let message = format!("staged `{name}`: {fault}");
+            diagnostics.error(By::Layout, package.says_so.clone(), message);
         }
     }
 

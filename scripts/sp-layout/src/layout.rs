@@ -29,6 +29,9 @@ pub struct Entry {
     pub uuid: Option<Spanned<String>>,
     /// `physical-load-address`. The default is the manifest's `load-address`.
     pub load_address: Option<Spanned<u64>>,
+    /// `staged`, an extension of this project: no partition begins with the package, which waits in
+    /// Secure memory for a live activation.
+    pub staged: bool,
 }
 
 /// The source of a package.
@@ -153,7 +156,7 @@ pub fn parse(text: &str) -> (Vec<Entry>, Vec<Fault>) {
 
 fn parse_entry(name: Spanned<String>, object: &Object, faults: &mut Faults) -> Option<Entry> {
     let (mut image, mut manifest, mut package, mut uuid, mut load_address) = Default::default();
-    let (mut is_list, mut size) = (false, None);
+    let (mut is_list, mut size, mut staged) = (false, None, false);
     for property in &object.properties {
         let value = &property.value;
         match property.name.as_str() {
@@ -173,6 +176,10 @@ fn parse_entry(name: Spanned<String>, object: &Object, faults: &mut Faults) -> O
                     }
                 }
             }
+            "staged" => match value {
+                Value::BooleanLit(is_staged) => staged = is_staged.value,
+                _ => fault(faults, span(value), "true or false is wanted"),
+            },
             "size" => size = number(value, faults).map(|size| size.value),
             _ => unknown(property, &KEYS, faults),
         }
@@ -202,11 +209,12 @@ fn parse_entry(name: Spanned<String>, object: &Object, faults: &mut Faults) -> O
         source,
         uuid,
         load_address,
+        staged,
     })
 }
 
 /// Keys of an entry: those that TF-A's generator knows, and those of this project.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "image",
     "pm",
     "uuid",
@@ -215,6 +223,7 @@ const KEYS: [&str; 8] = [
     "package",
     "size",
     "package-file",
+    "staged",
 ];
 
 /// Keys of a part.
@@ -330,12 +339,16 @@ mod tests {
             "a": { "package-file": "a.pkg", "physical-load-address": 4096 },
             "c": { "image": "c.bin", "pm": { "file": "c.dts", "offset": "8192" } },
             "d": { "image": "d.bin", "pm": "d.dts", "package": "tl_pkg" },
-            "e": { "image": "e.bin", "pm": "e.dts", "size": "0x3000", "package": "tl_pkg" }
+            "e": { "image": "e.bin", "pm": "e.dts", "size": "0x3000", "package": "tl_pkg" },
+            "f": { "image": "f.bin", "pm": "f.dts", "staged": true },
+            "g": { "image": "g.bin", "pm": "g.dts", "staged": false }
         }"#;
         let (entries, faults) = parse(text);
         assert_eq!(faults, []);
         let names: Vec<_> = entries.iter().map(|e| e.name.value.as_str()).collect();
-        assert_eq!(names, ["a", "b", "c", "d", "e"]);
+        assert_eq!(names, ["a", "b", "c", "d", "e", "f", "g"]);
+        let staged: Vec<_> = entries.iter().map(|entry| entry.staged).collect();
+        assert_eq!(staged, [false, false, false, false, false, true, false]);
         assert!(matches!(&entries[0].source, Source::File(file) if file.value == "a.pkg"));
         let address = |entry: &Entry| entry.load_address.as_ref().map(|a| a.value);
         assert_eq!(address(&entries[0]), Some(0x1000));
@@ -351,7 +364,9 @@ mod tests {
         let forms = entries.iter().map(form).collect::<Vec<_>>();
         let list = |size| Some(Form::TransferList { size });
         let usual = Some(Form::V2);
-        assert_eq!(forms, [None, usual, usual, list(None), list(Some(0x3000))]);
+        let lists = [list(None), list(Some(0x3000))];
+        assert_eq!(forms[..3], [None, usual, usual]);
+        assert_eq!(forms[3..5], lists);
         let uuid = entries[1].uuid.as_ref().unwrap();
         assert_eq!(&text[uuid.span.clone()], "\"u\"");
     }
@@ -362,7 +377,7 @@ mod tests {
             "a": { "image": 5, "pm": { "offset": "0x1000" } },
             "b": { "imgae": "b.bin", "pm": { "file": "b.dts", "offset": 4096 } },
             "c": { "image": "c.bin", "pm": "c.dts", "physical-load-address": "0xg",
-                   "package": "tlpkg" },
+                   "package": "tlpkg", "staged": "yes" },
             "c": 7
         }"#;
         assert_eq!(
@@ -375,6 +390,7 @@ mod tests {
                 "3:13: `image` is missing",
                 "4:78: a number is wanted, like \"0x0e300000\"",
                 "5:31: a package is a `sp_pkg` or a `tl_pkg`",
+                "5:50: true or false is wanted",
                 "6:13: `c` is there twice",
                 "6:18: an object is wanted",
             ]

@@ -26,6 +26,8 @@ selections! {
     Bench = "bench",
     /// The benchmark of PEs that make calls at the same time.
     BenchParallel = "bench-parallel",
+    /// The benchmark of a partition that is replaced.
+    BenchLive = "bench-live",
     /// A Normal world that speaks FF-A 1.0.
     NormalWorld1_0 = "normal-world-1.0",
     /// Memory transactions of a partition that speaks FF-A 1.0 and has much memory.
@@ -42,6 +44,8 @@ selections! {
     InterruptSoak = "interrupt-soak",
     /// `FFA_YIELD`, direct messages of the second kind, subscriptions, partitions that start anew.
     Scheduling = "scheduling",
+    /// A partition that is replaced by another image of itself.
+    Live = "live",
     /// PEs other than the first have no entry point in the SPMC.
     FirstPeOnly = "first-pe-only",
     /// More PEs than the SPMC has room for.

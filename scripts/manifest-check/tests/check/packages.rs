@@ -96,6 +96,59 @@ fn a_package_that_is_not_there_twice() {
     assert_eq!(fits.judge(&["."]), (0, vec![]));
 }
 
+/// A third package, with the manifest of the first one, at a place of its own.
+const STAGED: &str = r#""next": { "image": { "file": "one.bin", "offset": "0x4000" }, "pm": "one.dts",
+    "uuid": "5d3cf5d1-7ad5-4f0b-b5fd-2e3c6a7d9e10", "physical-load-address": "PLACE",
+    "staged": true },
+    "one":"#;
+
+#[test]
+fn a_staged_package_lies_where_nobody_is() {
+    for (place, why) in [
+        ("0x6800000", None),
+        (
+            "0x6300000",
+            Some("expected a range that no other package has"),
+        ),
+        (
+            "0x6400000",
+            Some("expected a range that no other package has"),
+        ),
+        (
+            "0x80000000",
+            Some("expected a range inside a memory node of the SPMC manifest"),
+        ),
+    ] {
+        let staged = STAGED.replace("PLACE", place);
+        let case = Case::new("staged").change("sp_layout.json", "\"one\":", &staged);
+        let (_, faults) = case.judge(&["."]);
+        let found: Vec<_> = faults.iter().map(|fault| &fault.message).collect();
+        match why {
+            None => assert!(found.is_empty(), "{found:?}"),
+            Some(why) => {
+                let is_told = |message: &&&String| {
+                    message.starts_with("staged `next`: ") && message.contains(why)
+                };
+                assert_eq!(
+                    found.iter().filter(is_told).count(),
+                    1,
+                    "{place}: {found:?}"
+                );
+            }
+        }
+    }
+    let unaligned = STAGED.replace("PLACE", "0x6800800");
+    let case = Case::new("staged_odd").change("sp_layout.json", "\"one\":", &unaligned);
+    let (_, faults) = case.judge(&["."]);
+    let [fault] = &faults[..] else {
+        panic!("{faults:?}");
+    };
+    assert_eq!(
+        fault.message,
+        "a staged package needs a 4 KiB aligned address"
+    );
+}
+
 #[test]
 fn a_package_for_which_there_is_no_vm_and_the_reverse() {
     let case = Case::new("nowhere").change("sp_layout.json", "0x6300000", "0x6700000");

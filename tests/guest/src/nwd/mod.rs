@@ -7,6 +7,7 @@
 //! with `#` are for human readers.
 
 pub mod bench;
+pub mod bench_live;
 pub mod bench_parallel;
 pub mod fdt;
 pub mod gic;
@@ -123,6 +124,7 @@ pub fn main() -> ! {
         Selection::All => run(tests::ALL),
         Selection::Bench => bench::run(),
         Selection::BenchParallel => bench_parallel::run(),
+        Selection::BenchLive => bench_live::run(),
         Selection::NormalWorld1_0 => run(tests::NORMAL_WORLD_1_0),
         Selection::Memory => run(tests::MEMORY),
         Selection::FarApart => run(tests::FAR_APART),
@@ -131,6 +133,7 @@ pub fn main() -> ! {
         Selection::InterruptsSEl0 => run(tests::INTERRUPTS_S_EL0),
         Selection::InterruptSoak => run(tests::INTERRUPT_SOAK),
         Selection::Scheduling => run(tests::SCHEDULING),
+        Selection::Live => run(tests::LIVE),
         Selection::FirstPeOnly => run(tests::FIRST_PE_ONLY),
         Selection::ManyPes => run(tests::MANY_PES),
         Selection::EachPe => run(tests::EACH_PE),

@@ -23,6 +23,7 @@ use crate::rt::stage1::{self, Attributes};
 use crate::rt::uart::SECURE_UART;
 use crate::support::{helper_call, interrupt_handler};
 use crate::tests;
+use crate::tests::scheduling::live_activation;
 
 /// The identity of the partition that an image is.
 pub struct Identity {
@@ -270,6 +271,7 @@ pub fn vcpu_index() -> usize {
 pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     initialise(identity, entry);
     tests::setup::boot::during_initialisation(identity);
+    live_activation::during_initialisation(identity);
     if identity.contexts > 1 {
         let entry = secondary as *const () as u64;
         let register = ffa::call(id::SECONDARY_EP_REGISTER, &[entry]);
@@ -350,6 +352,9 @@ fn serve(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     loop {
         next = match next[0] as u32 {
             id::DIRECT_REQ2 => tests::messages::direct_by_uuid::answer(identity, &next),
+            id::DIRECT_REQ_32 if live_activation::is_stop(&next) => {
+                live_activation::stop(identity, &next)
+            }
             id::DIRECT_REQ_32 if next[2] != 0 => {
                 tests::messages::subscriptions::answer(identity, vcpu, &next)
             }

@@ -132,6 +132,13 @@ pub const SCHEDULING: &[&[Test]] = &[
     scheduling::lifecycle::TESTS,
 ];
 
+/// The tests for the layout in which a partition is replaced.
+pub const LIVE: &[&[Test]] = &[
+    setup::version::TESTS,
+    interrupts::interrupt_soak::SETUP,
+    scheduling::live_activation::TESTS,
+];
+
 /// The tests for a boot in which EL3 knows no entry point of PEs other than the first.
 pub const FIRST_PE_ONLY: &[&[Test]] = &[
     setup::version::TESTS,
@@ -281,6 +288,7 @@ pub const HELPERS: &[&[Command]] = &[
     scheduling::yielding::HELPERS,
     messages::subscriptions::HELPERS,
     scheduling::lifecycle::HELPERS,
+    scheduling::live_activation::HELPERS,
     messages::message_soak::HELPERS,
     hostile::HELPERS,
     memory::retrieval::HELPERS,

@@ -218,3 +218,39 @@ fn what_a_version_has_its_successors_have() {
         call_table::find(FunctionId(function::VERSION)).is_for(Origin::Partition, Version::V1_0)
     );
 }
+
+// req: COMP-07, COMP-08
+#[test]
+fn the_document_says_why_nobody_has_the_other_functions() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/support.md");
+    let document = fs::read_to_string(path).unwrap();
+    let mut explained = BTreeMap::new();
+    for line in document.lines().filter(|line| line.starts_with("| 0x")) {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, number, name, why, _] = cells[..] else {
+            panic!("{line}");
+        };
+        assert!(!why.is_empty(), "{line}");
+        let number = u32::from_str_radix(number.trim_start_matches("0x"), 16).unwrap();
+        explained.insert(number, name.to_owned());
+    }
+    let is_for_nobody = |id: u32| {
+        let row = call_table::find(FunctionId(id));
+        [Origin::NormalWorld, Origin::Partition]
+            .iter()
+            .all(|origin| {
+                !VERSIONS
+                    .iter()
+                    .any(|(_, version)| row.is_for(*origin, *version))
+            })
+    };
+    let mut nobodys = BTreeMap::new();
+    for id in function::FIRST..=function::LAST {
+        if is_for_nobody(id) && is_for_nobody(id | function::IS_64) {
+            let name = FunctionId(id).name().unwrap_or("-");
+            let name = name.trim_end_matches("_32").trim_end_matches("_64");
+            nobodys.insert(id & 0xff, name.to_owned());
+        }
+    }
+    assert_eq!(explained, nobodys);
+}

@@ -2,6 +2,7 @@
 
 pub mod concurrency;
 pub mod lifecycle;
+pub mod live_activation;
 pub mod power;
 pub mod preemption;
 pub mod run;
