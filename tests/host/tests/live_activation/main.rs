@@ -3,5 +3,6 @@
 mod basics;
 mod failures;
 mod meanwhile;
+mod races;
 mod stage;
 mod stop;
