@@ -69,6 +69,10 @@ pub enum Command {
         /// Add every demo
         #[arg(long)]
         systems: bool,
+        /// Only the checks and boots whose names contain this, as the output and the file of
+        /// `--junit` name them: `default/smp4`, `bench`, `host tests`, `documentation`
+        #[arg(long, value_name = "PATTERN")]
+        only: Option<String>,
         /// Write the result of each test to this file, in the format of JUnit
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,

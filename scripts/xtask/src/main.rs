@@ -36,6 +36,7 @@ mod new_sp;
 mod own_registers;
 mod parallel;
 mod patience;
+mod places;
 mod plugin;
 mod process;
 mod qemu;
@@ -134,9 +135,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Test {
             fast,
             systems,
+            only,
             junit,
-        } => return suite::test(fast, systems, junit.as_deref()),
-        Command::Ci => return suite::test(false, false, None),
+        } => return suite::test(fast, systems, &only.unwrap_or_default(), junit.as_deref()),
+        Command::Ci => return suite::test(false, false, "", None),
         Command::Demo {
             system,
             interactive,

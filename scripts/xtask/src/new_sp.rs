@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use crate::board::QEMU_VIRT;
 use crate::image::{Components, assemble};
 use crate::layout::{self, Layout};
+use crate::places;
 use crate::qemu::Machine;
 use crate::selection::Selection;
 use crate::workspace::{root, target};
@@ -151,7 +152,7 @@ pub fn try_out(language: Language) -> Result<()> {
     }
     create(&path, &name, language)?;
     layout::build(&path)?;
-    let layout = Layout::find(&path.display().to_string())?;
+    let mut layout = Layout::find(&path.display().to_string())?;
     let flash = assemble(&Components::build()?, &layout, None)?;
     let machine = Machine {
         smp: 2,
@@ -167,7 +168,12 @@ pub fn try_out(language: Language) -> Result<()> {
         }
         Ok(())
     };
-    check().with_context(|| boot.path.display().to_string())
+    check().with_context(|| boot.path.display().to_string())?;
+    let source = match language {
+        Language::Rust => path.join("src/main.rs"),
+        Language::C => path.join(format!("{name}.c")),
+    };
+    places::of_partition(&mut layout, &source, "greeting ")
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub enum GivenUp {
     Silent(Duration),
     /// The boot wrote to a console, but did not end within that time.
     Endless(Duration),
+    /// A console showed what was waited for.
+    Told,
 }
 
 /// The clock of a boot. The caller passes the current time.
@@ -88,6 +90,7 @@ impl fmt::Display for GivenUp {
         match self {
             Self::Silent(time) => write!(f, "no console said anything for {} s", time.as_secs()),
             Self::Endless(time) => write!(f, "it did not end within {} s", time.as_secs()),
+            Self::Told => write!(f, "nothing more was wanted"),
         }
     }
 }

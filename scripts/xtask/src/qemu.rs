@@ -48,6 +48,8 @@ pub struct Machine {
     pub arguments: Vec<String>,
     /// The lines that are shown while the boot runs.
     pub view: View,
+    /// A text on a console with which the boot ends, because nothing comes after it.
+    pub until: Option<&'static str>,
     /// Texts of warnings of the SPMC that the scenario demands.
     pub expected: Vec<String>,
     /// The programs in which addresses on the consoles are looked up.
@@ -68,6 +70,7 @@ impl Default for Machine {
             boot_flash: None,
             arguments: Vec::new(),
             view: View::Nothing,
+            until: None,
             expected: Vec::new(),
             programs: Vec::new(),
         }
@@ -304,7 +307,11 @@ impl Machine {
                 Ok(Event::Line(line)) => {
                     screen.add(&line);
                     boot.memory = boot.memory.max(peak_memory(id));
+                    let is_last = self.until.is_some_and(|text| line.text.contains(text));
                     boot.keep(line, file)?;
+                    if is_last {
+                        return Ok(Some(GivenUp::Told));
+                    }
                 }
                 // The next turn asks the watch whether to give up.
                 Err(RecvTimeoutError::Timeout) => {}

@@ -27,6 +27,7 @@ use crate::junit::{self, Case};
 use crate::layout::{Layout, Scenario};
 use crate::new_sp::{self, Language};
 use crate::parallel;
+use crate::places;
 use crate::process::{Progress, detail, is_verbose, run, step};
 use crate::qemu::Machine;
 use crate::sbom;
@@ -52,13 +53,19 @@ struct Tally {
     failed: usize,
     ignored: usize,
     cases: Vec<Case>,
+    /// A part of the names of the checks that run.
+    only: String,
 }
 
-/// Runs the checks. Without `fast` runs those on QEMU, too; with `systems` runs each demo, too. The
-/// result of each is written to the file `junit`, if there is one.
-pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode> {
+/// Runs the checks, or those whose names contain `only`. Without `fast` runs those on QEMU, too;
+/// with `systems` runs each demo, too. The result of each is written to the file `junit`, if there
+/// is one.
+pub fn test(fast: bool, systems: bool, only: &str, junit: Option<&Path>) -> Result<ExitCode> {
     let start = Instant::now();
-    let mut tally = Tally::default();
+    let mut tally = Tally {
+        only: only.to_string(),
+        ..Tally::default()
+    };
     tally.check("formatting", || run(cargo_fmt().args(["--all", "--check"])));
     tally.check("lints of what runs on the host", || {
         run(cargo_command("clippy").args(["--quiet", "--all-targets", "--", "-D", "warnings"]))
@@ -89,6 +96,7 @@ pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode>
     if !fast {
         tally.check("a second build elsewhere is equal", twice::check);
         tally.check("a trace of a boot", || trace::check(&Components::build()?));
+        tally.check("the place of a fault of the SPMC", places::of_spmc);
         tally.check("a new partition in Rust", || {
             new_sp::try_out(Language::Rust)
         });
@@ -109,6 +117,10 @@ pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode>
         }
     }
 
+    ensure!(
+        tally.passed + tally.failed > 0,
+        "no check has a name with `{only}`"
+    );
     if let Some(file) = junit {
         let report = junit::report(&tally.cases, start.elapsed());
         fs::write(file, report).with_context(|| format!("cannot write {}", file.display()))?;
@@ -129,8 +141,15 @@ pub fn test(fast: bool, systems: bool, junit: Option<&Path>) -> Result<ExitCode>
 }
 
 impl Tally {
+    fn wants(&self, name: &str) -> bool {
+        name.contains(&self.only)
+    }
+
     /// Runs a check that counts as one test.
     fn check(&mut self, what: &str, work: impl FnOnce() -> Result<()>) {
+        if !self.wants(what) {
+            return;
+        }
         let start = Instant::now();
         let mut case = Case::new("checks", what);
         match step(what, work) {
@@ -148,6 +167,9 @@ impl Tally {
     /// Runs `cargo test` and counts its result lines while it prints. Lines about tests that passed
     /// are not shown.
     fn host_tests(&mut self) -> Result<()> {
+        if !self.wants("host tests") {
+            return Ok(());
+        }
         eprintln!("==> host tests");
         let start = Instant::now();
         let mut child = cargo_command("test")
@@ -194,13 +216,23 @@ impl Tally {
     }
 
     fn board_tests(&mut self) -> Result<()> {
+        // No boot has a name with a space, and the guests of all boards take a while.
+        if self.only.contains(' ') {
+            return Ok(());
+        }
         let mut plans = Vec::new();
         for board in BOARDS {
-            plans.extend(plans_of(board)?);
+            plans.extend(plans_of(board, &|name| self.wants(name))?);
+        }
+        let mut jobs = Vec::new();
+        if self.wants("bench") {
+            jobs.extend([Job::Bench("first"), Job::Bench("again")]);
+        }
+        jobs.extend(plans.iter().map(Job::Boot));
+        if jobs.is_empty() {
+            return Ok(());
         }
         let bench = Bench::prepare(&Components::build()?)?;
-        let mut jobs = vec![Job::Bench("first"), Job::Bench("again")];
-        jobs.extend(plans.iter().map(Job::Boot));
         // The longest jobs come first, so that others run beside them.
         jobs.sort_by_key(|job| !job.is_long());
         let at_a_time = parallel::boots_at_a_time();
@@ -231,9 +263,13 @@ impl Tally {
                 Outcome::Bench(report) => reports.push(report),
             }
         }
-        cases.extend(bench_cases(&reports));
-        let same = the_same_image_boots_everywhere(&plans);
-        cases.push(Case::of("", "one_image_boots_on_every_board", same));
+        if !reports.is_empty() {
+            cases.extend(bench_cases(&reports));
+        }
+        if self.only.is_empty() {
+            let same = the_same_image_boots_everywhere(&plans);
+            cases.push(Case::of("", "one_image_boots_on_every_board", same));
+        }
 
         self.conclude(&cases);
         self.cases.append(&mut cases);
@@ -274,12 +310,12 @@ struct Plan {
     machine: Machine,
 }
 
-/// Returns every boot that the layouts of a board ask for.
-fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
+/// Returns the boots that the layouts of a board ask for and that have a wanted name.
+fn plans_of(board: &'static Board, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Plan>> {
     let components = Components::build_for(board, None)?;
     let mut plans = Vec::new();
     for layout in Layout::scenarios(board)? {
-        let flash = assemble(&components, &layout, None)?;
+        let mut flash = None;
         let counts = match layout.scenario.smp.as_slice() {
             [] => SMP,
             counts => counts,
@@ -299,6 +335,13 @@ fn plans_of(board: &'static Board) -> Result<Vec<Plan>> {
             if !board.is_default() {
                 name = format!("{}/{name}", board.name);
             }
+            if !is_wanted(&name) {
+                continue;
+            }
+            let flash = match &flash {
+                Some(flash) => flash,
+                None => flash.insert(assemble(&components, &layout, None)?),
+            };
             let mut machine = Machine {
                 board,
                 smp,

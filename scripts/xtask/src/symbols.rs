@@ -16,8 +16,12 @@ use crate::elf;
 use crate::layout::{Layout, Package};
 use crate::workspace::{root, target};
 
-/// The words in front of the address of an instruction, in the log.
-const BEFORE: [&str; 3] = [", pc 0x", "exception at 0x", " at 0x"];
+/// Words in front of the address of an instruction, in the log, after words that come before them.
+const BEFORE: [(&str, &str); 3] = [
+    ("", ", pc 0x"),
+    ("", "exception at 0x"),
+    ("exception on PE ", " at 0x"),
+];
 
 /// A program with symbols. It runs where it was linked, as the SPMC and partitions do.
 #[derive(Clone, Debug)]
@@ -42,7 +46,8 @@ pub fn programs(layout: &Layout) -> Vec<Program> {
 }
 
 impl Program {
-    fn open(path: PathBuf) -> Result<Self> {
+    /// Takes a program, which must have symbols.
+    pub fn open(path: PathBuf) -> Result<Self> {
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let executable = elf::load(&bytes)?;
         Ok(Self {
@@ -71,7 +76,11 @@ impl Symbols {
 
     /// Returns the function, file and line of the instruction that a line of the log names.
     pub fn explain(&self, line: &str) -> Option<String> {
-        let address = address(line)?;
+        self.at(address(line)?)
+    }
+
+    /// Returns the function, file and line of an instruction.
+    pub fn at(&self, address: u64) -> Option<String> {
         let mut known = self.known.borrow_mut();
         known
             .entry(address)
@@ -138,9 +147,10 @@ fn read(path: &Path) -> Result<Lines> {
 
 /// Returns the address of an instruction that a line of the log names.
 fn address(line: &str) -> Option<u64> {
-    let digits = BEFORE
-        .iter()
-        .find_map(|word| Some(line.split_once(word)?.1))?;
+    let digits = BEFORE.iter().find_map(|(first, then)| {
+        let (_, rest) = line.split_once(first)?;
+        Some(rest.split_once(then)?.1)
+    })?;
     let end = digits.find(|digit: char| !digit.is_ascii_hexdigit());
     u64::from_str_radix(&digits[..end.unwrap_or(digits.len())], 16).ok()
 }
@@ -168,6 +178,7 @@ mod tests {
                 "[I] spmc: sp1 (0x8001) is ready, 1 execution contexts",
                 None,
             ),
+            ("[I] spmc: memory: 2048 in all at 0xe100000", None),
         ] {
             assert_eq!(address(line), expected, "{line}");
         }
