@@ -18,6 +18,8 @@ mod errata;
 #[cfg(any(target_os = "none", test))]
 mod id_registers;
 #[cfg(any(target_os = "none", test))]
+mod log_lines;
+#[cfg(any(target_os = "none", test))]
 mod redistributor;
 #[cfg(any(target_os = "none", test))]
 mod sizes;

@@ -17,6 +17,8 @@ pub struct Fake {
     /// How many looks at its status a character takes. `None`: it never goes.
     pace: Cell<Option<u32>>,
     left: Cell<u32>,
+    /// How many characters it takes before it gets stuck.
+    budget: Cell<u32>,
 }
 
 impl Fake {
@@ -36,6 +38,7 @@ impl Fake {
             text: RefCell::default(),
             pace: Cell::new(Some(0)),
             left: Cell::new(0),
+            budget: Cell::new(u32::MAX),
         }
     }
 
@@ -44,6 +47,12 @@ impl Fake {
     pub fn be_busy(&self, pace: Option<u32>) {
         self.pace.set(pace);
         self.left.set(pace.unwrap_or(0));
+        self.budget.set(u32::MAX);
+    }
+
+    /// Makes the UART get stuck behind that many characters.
+    pub fn stick_after(&self, characters: u32) {
+        self.budget.set(characters);
     }
 
     /// Returns the characters that were sent.
@@ -71,6 +80,10 @@ impl Fake {
         assert!(self.left.get() == 0 && self.pace.get().is_some(), "overrun");
         self.text.borrow_mut().push(character.into());
         self.left.set(self.pace.get().unwrap_or(0));
+        self.budget.set(self.budget.get() - 1);
+        if self.budget.get() == 0 {
+            self.pace.set(None);
+        }
     }
 
     fn has_room(&self) -> bool {

@@ -11,7 +11,7 @@ mod registers;
 pub use registers::Registers;
 
 #[cfg(test)]
-mod fake;
+pub mod fake;
 
 /// A UART with its registers.
 pub enum Uart<R> {
