@@ -41,7 +41,7 @@ global_asm!(
 .macro el0_vector kind
     .balign 0x80
     stp     x0, x1, [sp, #-16]!
-    mov     x1, #\kind
+    mov     x0, #\kind
     b       leave_el0
 .endm
 
@@ -70,24 +70,24 @@ arrive_at_el0:
     isb
 
     .balign 0x80
-// x1 = kind of exception. On the stack are the partition's x0 and x1, then the frame.
+// x0 = kind of exception. On the stack are the partition's x0 and x1, then the frame.
 leave_el0:
     // Before the indirect branch below, see `clear_branch_history`.
-    ldr     x0, [sp, #16 + 144]
-    cbz     x0, 2f
+    ldr     x1, [sp, #16 + 144]
+    cbz     x1, 2f
 1:  b       . + 4
-    subs    x0, x0, #1
+    subs    x1, x1, #1
     b.ne    1b
 2:  hint    #22
-    ldr     x0, [sp, #16 + 112]
-    msr     ttbr0_el2, x0
-    ldr     x0, [sp, #16 + 120]
-    msr     hcr_el2, x0
-    ldr     x0, [sp, #16 + 128]
-    msr     vbar_el2, x0
-    ldr     x0, [sp, #16 + 136]
+    ldr     x1, [sp, #16 + 112]
+    msr     ttbr0_el2, x1
+    ldr     x1, [sp, #16 + 120]
+    msr     hcr_el2, x1
+    ldr     x1, [sp, #16 + 128]
+    msr     vbar_el2, x1
+    ldr     x1, [sp, #16 + 136]
     isb
-    br      x0
+    br      x1
     .balign 0x200
     // Current EL with SP_EL2.
     stuck_vector

@@ -27,20 +27,18 @@ pub mod kind {
     pub const SERROR: u64 = 3;
 }
 
-/// Assembly: makes the frame below which a partition runs. The frame holds the context's address
-/// (x0) at its lowest address, then the callee-saved registers, then 48 bytes that `enter_el0`
-/// uses.
+/// Assembly: makes the frame below which a partition runs. The frame holds the callee-saved
+/// registers, then the context's address (x0) at offset 96, then 48 bytes that `enter_el0` uses.
 macro_rules! begin_frame {
     () => {
         r#"
-    sub     sp, sp, #160
-    str     x0, [sp]
-    stp     x19, x20, [sp, #16]
-    stp     x21, x22, [sp, #32]
-    stp     x23, x24, [sp, #48]
-    stp     x25, x26, [sp, #64]
-    stp     x27, x28, [sp, #80]
-    stp     x29, x30, [sp, #96]
+    stp     x30, x19, [sp, #-160]!
+    stp     x20, x21, [sp, #16]
+    stp     x22, x23, [sp, #32]
+    stp     x24, x25, [sp, #48]
+    stp     x26, x27, [sp, #64]
+    stp     x28, x29, [sp, #80]
+    str     x0, [sp, #96]
 "#
     };
 }
@@ -71,12 +69,11 @@ pub(super) use {begin_frame, load_guest_registers};
 
 global_asm!(
     r#"
-// A vector for an exception from a partition. The frame of `enter_guest` is on the stack, with the
-// context's address at its lowest address.
+// A vector for an exception from a partition. The frame of `enter_guest` is on the stack.
 .macro guest_vector kind
     .balign 0x80
     stp     x0, x1, [sp, #-16]!
-    mov     x1, #\kind
+    mov     x0, #\kind
     b       exit_guest
 .endm
 
@@ -146,35 +143,35 @@ enter_guest:
 
 .global exit_guest
 exit_guest:
-    ldr     x0, [sp, #16]
-    stp     x2, x3, [x0, #16]
-    stp     x4, x5, [x0, #32]
-    stp     x6, x7, [x0, #48]
-    stp     x8, x9, [x0, #64]
-    stp     x10, x11, [x0, #80]
-    stp     x12, x13, [x0, #96]
-    stp     x14, x15, [x0, #112]
-    stp     x16, x17, [x0, #128]
-    stp     x18, x19, [x0, #144]
-    stp     x20, x21, [x0, #160]
-    stp     x22, x23, [x0, #176]
-    stp     x24, x25, [x0, #192]
-    stp     x26, x27, [x0, #208]
-    stp     x28, x29, [x0, #224]
-    str     x30, [x0, #240]
+    // x0 = kind of exception, which is the result. On the stack are the partition's x0 and x1, then
+    // the frame.
+    ldr     x1, [sp, #16 + 96]
+    stp     x2, x3, [x1, #16]
+    stp     x4, x5, [x1, #32]
+    stp     x6, x7, [x1, #48]
+    stp     x8, x9, [x1, #64]
+    stp     x10, x11, [x1, #80]
+    stp     x12, x13, [x1, #96]
+    stp     x14, x15, [x1, #112]
+    stp     x16, x17, [x1, #128]
+    stp     x18, x19, [x1, #144]
+    stp     x20, x21, [x1, #160]
+    stp     x22, x23, [x1, #176]
+    stp     x24, x25, [x1, #192]
+    stp     x26, x27, [x1, #208]
+    stp     x28, x29, [x1, #224]
+    str     x30, [x1, #240]
     ldp     x2, x3, [sp], #16
-    stp     x2, x3, [x0]
+    stp     x2, x3, [x1]
     mrs     x2, elr_el2
     mrs     x3, spsr_el2
-    stp     x2, x3, [x0, #{pc}]
-    mov     x0, x1
-    ldp     x19, x20, [sp, #16]
-    ldp     x21, x22, [sp, #32]
-    ldp     x23, x24, [sp, #48]
-    ldp     x25, x26, [sp, #64]
-    ldp     x27, x28, [sp, #80]
-    ldp     x29, x30, [sp, #96]
-    add     sp, sp, #160
+    stp     x2, x3, [x1, #{pc}]
+    ldp     x20, x21, [sp, #16]
+    ldp     x22, x23, [sp, #32]
+    ldp     x24, x25, [sp, #48]
+    ldp     x26, x27, [sp, #64]
+    ldp     x28, x29, [sp, #80]
+    ldp     x30, x19, [sp], #160
     ret
 
 // The stack may be the cause, so the report uses another one.
