@@ -15,21 +15,17 @@ use crate::rt::stage1::{self, Attributes};
 use crate::sp::Identity;
 use crate::support::complement::COMPLEMENT;
 use crate::support::helper_call;
-use crate::support::virtual_interrupts::{DEACTIVATE, ENABLE, GET, NONE, RECONFIGURE, hf};
+use crate::support::virtual_interrupts::{DEACTIVATE, ENABLE, GET, NONE, Tour, hf};
 
 /// Interrupts raised in a second, besides that of the clock.
 const EDGES: u64 = 64;
-/// Number of PEs that the interrupts go to in turn: the most that the SPMC has room for.
-const PES: u64 = 8;
 /// Seconds between two lines of counts on the console.
 const PERIOD: u64 = 10;
 
-/// x2 of [`RECONFIGURE`]: the PE that an interrupt goes to.
-const TARGET: u64 = 0;
-
 /// Counts of interrupts and answers.
-#[derive(Default)]
 struct Counts {
+    /// The way of the interrupts from PE to PE.
+    tour: Tour,
     seconds: u64,
     raised: u64,
     handled: u64,
@@ -43,7 +39,7 @@ struct Counts {
 
 /// Handles interrupts for ever.
 pub fn serve(identity: &'static Identity) -> ! {
-    let mut counts = Counts::default();
+    let mut counts = Counts::NEW;
     let mut outcome = begin();
     loop {
         outcome = outcome.and_then(|()| counts.handle(identity));
@@ -68,6 +64,16 @@ fn begin() -> Check {
 }
 
 impl Counts {
+    const NEW: Self = Self {
+        tour: Tour::START,
+        seconds: 0,
+        raised: 0,
+        handled: 0,
+        answers: 0,
+        busy: 0,
+        told: 0,
+    };
+
     /// Handles all pending interrupts.
     fn handle(&mut self, identity: &Identity) -> Check {
         loop {
@@ -115,9 +121,7 @@ impl Counts {
         }
         if self.raised < self.seconds * EDGES {
             self.raised += 1;
-            // The SPMC refuses the call while that PE was never on. The interrupt then goes where
-            // the last one went.
-            hf(RECONFIGURE, &[GPIO_INTERRUPT, TARGET, self.raised % PES]);
+            self.tour.go_on(GPIO_INTERRUPT);
             Source::Gpio.raise();
         } else if self.seconds >= self.told + PERIOD {
             self.told = self.seconds;

@@ -44,6 +44,29 @@ pub(crate) fn hf(function: u32, arguments: &[u64]) -> u64 {
     call(ffa::conduit(), ffa::regs(function, arguments))[0]
 }
 
+/// The PEs of the machine in turn, for an interrupt that goes to each of them.
+pub(crate) struct Tour {
+    next: u64,
+}
+
+impl Tour {
+    /// Begins at the first PE.
+    pub(crate) const START: Self = Self { next: 0 };
+
+    /// Lets `interrupt` go to the next PE. The SPMC refuses a PE that was never on, or that the
+    /// machine does not have: PEs come on in the order of their numbers, so that one was the last.
+    pub(crate) fn go_on(&mut self, interrupt: u64) {
+        /// x2 of [`RECONFIGURE`]: the PE that an interrupt goes to.
+        const TARGET: u64 = 0;
+        if hf(RECONFIGURE, &[interrupt, TARGET, self.next]) == 0 {
+            self.next += 1;
+        } else {
+            hf(RECONFIGURE, &[interrupt, TARGET, 0]);
+            self.next = 1;
+        }
+    }
+}
+
 /// Returns the virtual interrupts that are signalled: bit 0 for an IRQ, bit 1 for an FIQ. At S-EL0
 /// there are none.
 pub(crate) fn signals() -> u64 {

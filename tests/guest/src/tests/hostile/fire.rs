@@ -17,14 +17,10 @@ use crate::rt::stage1::{self, Attributes};
 use crate::rt::{counter, ticks_per_ms};
 use crate::sp::{self, Identity};
 use crate::support::sharing::receiver;
-use crate::support::virtual_interrupts::{
-    DEACTIVATE, ENABLE, GET, NONE, RECONFIGURE, SEND_IPI, hf,
-};
+use crate::support::virtual_interrupts::{DEACTIVATE, ENABLE, GET, NONE, SEND_IPI, Tour, hf};
 
 /// Interrupts raised in a second, besides that of the clock.
 const EDGES: u64 = 48;
-/// Number of PEs that the interrupts go to in turn.
-const PES: u64 = 8;
 /// Attacks for each interrupt.
 const STEPS: u64 = 24;
 /// The most interrupts with which it attacks before it waits again. It takes all that are left: the
@@ -35,9 +31,6 @@ const AT_ONCE: u64 = 64;
 const SHARES: usize = 2048;
 /// Interrupts to itself in a row.
 const FLOOD: usize = 64;
-
-/// x2 of [`RECONFIGURE`]: the PE that an interrupt goes to.
-const TARGET: u64 = 0;
 
 /// Seconds of each life. The SPMC allows twenty restarts at once, and one in ten seconds later on.
 const YOUNG: u64 = 1;
@@ -56,6 +49,7 @@ pub fn burn(identity: &'static Identity) -> ! {
     println!("# fire: lives, seed {seed}");
     let mut seconds = 0;
     let mut edges = 0;
+    let mut tour = Tour::START;
     let life = if age() < YOUTH { YOUNG } else { OLD };
     loop {
         listen();
@@ -81,7 +75,7 @@ pub fn burn(identity: &'static Identity) -> ! {
             attack(&mut inside);
             if edges > 0 {
                 edges -= 1;
-                hf(RECONFIGURE, &[GPIO_INTERRUPT, TARGET, edges % PES]);
+                tour.go_on(GPIO_INTERRUPT);
                 Source::Gpio.raise();
             }
         }
