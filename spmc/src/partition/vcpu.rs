@@ -83,8 +83,9 @@ impl State {
             kind::YIELDED => Self::Yielded(word >> 4),
             kind::STOPPED => Self::Stopped(word >> 4),
             kind::PREEMPTED => Self::Preempted,
-            kind::HALTED => Self::Halted,
-            _ => Self::Aborted,
+            kind::ABORTED => Self::Aborted,
+            // The last one, so that a kind is a discriminant, which takes no instructions.
+            _ => Self::Halted,
         }
     }
 }
