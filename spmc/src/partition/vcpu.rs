@@ -50,9 +50,8 @@ mod kind {
     pub const YIELDED: u64 = 4;
     pub const STOPPED: u64 = 5;
     pub const PREEMPTED: u64 = 6;
-    pub const HALTED: u64 = 7;
-    /// All words from this one on, so that one comparison finds it.
-    pub const ABORTED: u64 = 8;
+    pub const ABORTED: u64 = 7;
+    pub const HALTED: u64 = 8;
 }
 
 impl State {
