@@ -273,13 +273,13 @@ fn timers_of_contexts(nwd: &Nwd) -> Check {
     // sp1 moves to the next PE while its timer runs; each context of sp8 has its own.
     let [before, ..] = start([SP1.into(), 5, 0, 0])?;
     let mut handled = [0; pe::MAX];
-    for pe in 0..nwd.pes {
+    for (pe, handled) in handled.iter_mut().enumerate().take(nwd.pes) {
         let ms = 2 + 4 * pe as u64;
-        [handled[pe], ..] = pe::run_on(pe, start, [SP8.into(), ms, 0, 0])?;
+        [*handled, ..] = pe::run_on(pe, start, [SP8.into(), ms, 0, 0])?;
     }
     pe::run_on(1, look, [SP1.into(), before, 0, 0])?;
-    for pe in 0..nwd.pes {
-        pe::run_on(pe, look, [SP8.into(), handled[pe], 0, 0])?;
+    for (pe, handled) in handled.into_iter().enumerate().take(nwd.pes) {
+        pe::run_on(pe, look, [SP8.into(), handled, 0, 0])?;
     }
     Ok(())
 }
