@@ -223,4 +223,21 @@ mod tests {
         let pages = range(0x1000, 2).each_page();
         assert!(pages.eq([range(0x1000, 1), range(0x2000, 1)]));
     }
+
+    #[test]
+    fn what_is_outside_of_a_hole() {
+        let range = |base, pages| PageRange::new(Pa::new(base), pages).unwrap();
+        let whole = range(0x2000, 4);
+        for (hole, left) in [
+            (range(0x3000, 1), &[range(0x2000, 1), range(0x4000, 2)][..]),
+            (range(0x1000, 2), &[range(0x3000, 3)]),
+            (range(0x5000, 4), &[range(0x2000, 3)]),
+            (range(0x2000, 4), &[]),
+            (range(0x1000, 8), &[]),
+            (range(0x1000, 1), &[whole]),
+            (range(0x6000, 1), &[whole]),
+        ] {
+            assert!(whole.outside(&hole).eq(left.iter().copied()), "{hole:?}");
+        }
+    }
 }

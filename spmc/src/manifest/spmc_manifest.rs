@@ -271,7 +271,10 @@ fn parse_hypervisor(node: &Node, report: &Report, manifest: &mut SpmcManifest, b
             "rxtx-pages" => {
                 let expected = limit_text!("1 to ", MAX_MAILBOX_PAGES as usize, " pages");
                 if let Ok(pages) = property.u32_up_to(MAX_MAILBOX_PAGES, expected) {
-                    manifest.mailbox_pages = pages.max(1);
+                    if pages == 0 {
+                        property.error(expected, Found::Number(0));
+                    }
+                    manifest.mailbox_pages = pages;
                 }
             }
             "vms" => {

@@ -358,6 +358,19 @@ fn memory_is_of_one_world() {
     }
 }
 
+// req: FEAT-17
+#[test]
+fn pages_of_a_buffer() {
+    let pages = |count| move |tree: &mut Node| tree.put("hypervisor", "rxtx-pages", &[count]);
+    assert_eq!(changed(|_| {}).mailbox_pages, 1);
+    assert_eq!(changed(pages(1)).mailbox_pages, 1);
+    assert_eq!(changed(pages(16)).mailbox_pages, 16);
+    for (count, found) in [(0, "0x0"), (17, "0x11")] {
+        let line = format!("/hypervisor: rxtx-pages: expected 1 to 16 pages, found {found}");
+        refused(pages(count), &line);
+    }
+}
+
 // req: MAN-41
 #[test]
 fn memory_for_tables_is_secure_and_nobody_elses() {
