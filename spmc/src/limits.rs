@@ -69,12 +69,8 @@ pub const MIN_ARRIVING_PER_SENDER: usize = 4;
 /// Pages that a call zeroes at once for a caller that agrees to be paused.
 pub const SLICE_PAGES: u64 = 256;
 
-/// 4 KiB pages of one RX or TX buffer, at most.
+/// 4 KiB pages of one RX or TX buffer, at most: Linux with pages of 64 KiB registers that many.
 pub const MAX_MAILBOX_PAGES: u32 = 16;
-
-/// 4 KiB pages of a buffer that a caller may register, unless the manifest says another number: as
-/// with Hafnium as it is built by default. TF-A's tests expect that number.
-pub const DEFAULT_MAILBOX_PAGES: u32 = 1;
 
 /// Regions of GIC redistributors of a board.
 pub const MAX_REDISTRIBUTOR_REGIONS: usize = 8;

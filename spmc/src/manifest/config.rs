@@ -12,7 +12,7 @@ use crate::addr::{Pa, PageRange, World};
 use crate::ffa::Version;
 use crate::geometry::Geometry;
 use crate::id::{PartitionId, Uuid};
-use crate::limits::{DEFAULT_MAILBOX_PAGES, DEFAULT_SHARES, DEFAULT_VMS, MIN_CONTEXTS};
+use crate::limits::{DEFAULT_SHARES, DEFAULT_VMS, MAX_MAILBOX_PAGES, MIN_CONTEXTS};
 use crate::vector_length::VectorLength;
 
 /// The SPMC manifest (TOS_FW_CONFIG, `arm,ffa-core-manifest-1.0`).
@@ -89,7 +89,7 @@ impl Default for SpmcManifest {
             vector_memory: 0,
             geometry: Geometry::SMALL,
             transactions: DEFAULT_SHARES,
-            mailbox_pages: DEFAULT_MAILBOX_PAGES,
+            mailbox_pages: MAX_MAILBOX_PAGES,
             vms: DEFAULT_VMS,
             log_level: None,
             init_timeout_ms: None,

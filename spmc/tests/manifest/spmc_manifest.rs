@@ -362,7 +362,7 @@ fn memory_is_of_one_world() {
 #[test]
 fn pages_of_a_buffer() {
     let pages = |count| move |tree: &mut Node| tree.put("hypervisor", "rxtx-pages", &[count]);
-    assert_eq!(changed(|_| {}).mailbox_pages, 1);
+    assert_eq!(changed(|_| {}).mailbox_pages, 16);
     assert_eq!(changed(pages(1)).mailbox_pages, 1);
     assert_eq!(changed(pages(16)).mailbox_pages, 16);
     for (count, found) in [(0, "0x0"), (17, "0x11")] {

@@ -365,9 +365,6 @@ pub fn spmc_manifest_of(
         // Systems are booted by the thousand: one with few slots takes less time for that.
         fdt.property_u32("memory-transactions", 96).unwrap();
     }
-    if !settings.iter().any(|(name, _)| *name == "rxtx-pages") {
-        fdt.property_u32("rxtx-pages", 16).unwrap();
-    }
     for (name, cells) in settings.iter().filter(|(name, _)| *name != "min_ver") {
         fdt.property_array_u32(name, cells).unwrap();
     }

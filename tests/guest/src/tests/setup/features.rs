@@ -171,7 +171,7 @@ fn features_here(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
         ffa::refused(&secondary, NOT_SUPPORTED)?;
     }
     holds(
-        sp.identity.version < V1_2 || features(id::RXTX_MAP_64)[2] == 1 << 16,
+        sp.identity.version < V1_2 || features(id::RXTX_MAP_64)[2] == 16 << 16,
         0u64,
     )?;
     Ok([0; 4])
