@@ -1,4 +1,4 @@
-//! Device memory: sp1 has a device of its own, and lends it to sp2.
+//! Device memory: sp1 has a device of its own, and lends it to sp2. The Normal world lends one, too.
 
 use crate::board::{CLOCK, SPARE_DEVICE as DEVICE, SPARE_PART, SPARE_REGISTER};
 use crate::ffa::error::DENIED;
@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
         "A partition lends a device of its own to the other one, and has it back as it was"
     ),
     test!(
-        normal_devices_stay,
+        normal_world_lends_a_device,
         "The Normal world cannot lend or share a device"
     ),
 ];
@@ -162,7 +162,7 @@ fn lend_a_device(_: &Nwd) -> Check {
 }
 
 // req: GEN-23, MEMD-10
-fn normal_devices_stay(_: &Nwd) -> Check {
+fn normal_world_lends_a_device(_: &Nwd) -> Check {
     let owner = nwd::caller();
     let receivers = [receiver(SP1, access::RW)];
     let ranges = [(CLOCK, 1)];
@@ -179,6 +179,11 @@ fn normal_devices_stay(_: &Nwd) -> Check {
         attributes: NORMAL_WB,
         ..lend
     };
-    ffa::refused(&owner.send(id::MEM_LEND_64, &lend), DENIED)?;
-    ffa::refused(&owner.send(id::MEM_SHARE_64, &share), DENIED)
+    ffa::refused(&owner.send(id::MEM_SHARE_64, &share), DENIED)?;
+    for _ in 0..2 {
+        let handle = owner.sent(id::MEM_LEND_64, &lend)?;
+        ffa::refused(&owner.send(id::MEM_LEND_64, &lend), DENIED)?;
+        ffa::done(&reclaim(handle, 0))?;
+    }
+    Ok(())
 }
