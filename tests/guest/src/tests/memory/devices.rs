@@ -1,4 +1,4 @@
-//! Device memory: sp1 has a device of its own, and lends it to sp2. The Normal world lends one, too.
+//! Device memory: sp1 lends a device of its own to sp2, and the Normal world lends one, too.
 
 use crate::board::{CLOCK, SPARE_DEVICE as DEVICE, SPARE_PART, SPARE_REGISTER};
 use crate::ffa::error::DENIED;
