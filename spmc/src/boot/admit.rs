@@ -222,7 +222,7 @@ fn give_tables<H: Hal>(
                 config.name,
                 PackageError::OutOfTables
             );
-            partition.refuse();
+            partition.kill();
         }
     }
     normal_world

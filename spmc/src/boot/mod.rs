@@ -170,7 +170,7 @@ impl<H: Hal> Spmc<H> {
             Ok(boot_info) => boot_info,
             Err(error) => {
                 log::error!("{}: not started: {error}", config.name);
-                partition.refuse();
+                partition.kill();
                 self.detach_streams(config);
                 return;
             }

@@ -139,12 +139,6 @@ impl<C: Context> Partition<C> {
         self.turns.load(Ordering::Acquire) & 1 != 0
     }
 
-    /// Returns whether discovery lists the partition: it is alive, or failed without being
-    /// destroyed.
-    pub fn is_discoverable(&self) -> bool {
-        self.life() != Life::Destroyed
-    }
-
     /// Returns the state of the partition as a whole.
     pub fn life(&self) -> Life {
         Life::from_word(self.turns.load(Ordering::Relaxed) >> LIFE)
@@ -199,11 +193,6 @@ impl<C: Context> Partition<C> {
             AbortAction::Stop | AbortAction::Restart | AbortAction::Propagate => Remains::Stopped,
         };
         self.happens(Event::Fail(remains), 1)
-    }
-
-    /// Marks the partition as one that boot does not start: nobody learns of it.
-    pub fn refuse(&self) {
-        self.happens(Event::Fail(Remains::Nothing), 1);
     }
 
     /// Undoes [`Self::kill`]: the partition, which is dead, was loaded again.

@@ -151,7 +151,7 @@ impl<H: Hal> Spmc<H> {
     /// to w4, or of all, to the caller's RX.
     ///
     /// `INVALID_PARAMETERS` for an unknown UUID or reserved bits, `BUSY` if RX is full or missing,
-    /// `NO_MEMORY` if it is too short. A partition that failed is listed unless it was destroyed.
+    /// `NO_MEMORY` if it is too short. Partitions that failed are not listed.
     pub(super) fn partition_info_get(
         &self,
         pe: &mut Pe,
@@ -215,7 +215,7 @@ impl<H: Hal> Spmc<H> {
         let mut size = descriptor_size(query.version);
         if let Instance::NormalWorld(_) = instance {
             query.names_images = true;
-            let mut partitions = self.discoverable();
+            let mut partitions = self.live_partitions();
             if partitions.any(|partition| query.names_image_of(&partition.frozen)) {
                 size = MAX_DESCRIPTOR;
                 query.visible |= Properties::LIVE_ACTIVATION;
@@ -271,7 +271,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns the descriptors that the query finds.
     fn matching<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = Descriptor> + 'a {
-        self.discoverable()
+        self.live_partitions()
             .flat_map(|partition| query.descriptors(partition, &partition.frozen))
     }
 }

@@ -58,20 +58,15 @@ fn first_version(mut spec: PartitionSpec) -> PartitionSpec {
     spec
 }
 
-/// Returns whether a partition answers.
-fn answers(system: &System, id: u16) -> bool {
-    system.nwd().request(id, [7; 5]).error().is_none()
-}
-
 /// Returns whether a partition exists. If so, all calls agree on that; otherwise none knows of it.
 #[track_caller]
 fn is_there(system: &System, id: u16) -> bool {
     let nwd = system.nwd();
-    let is_there = answers(system, id);
+    let is_there = nwd.request(id, [7; 5]).error().is_none();
     let told = nwd.call([PARTITION_INFO_GET, 0, 0, 0, 0, 1]);
     let count = told.error().map_or_else(|| told.success()[0], |_| 0);
     let others = (SP1..SP1 + 3).filter(|other| *other != id);
-    let others = others.filter(|other| answers(system, *other));
+    let others = others.filter(|other| nwd.request(*other, [7; 5]).error().is_none());
     assert_eq!(count, others.count() as u64 + u64::from(is_there));
     is_there
 }
@@ -161,9 +156,9 @@ fn a_partition_is_not_restarted_if_its_memory_does_not_answer() {
         let system = System::boot([spec, PartitionSpec::new("sp2")]);
         system.machine.fail_access(own, others);
         assert_eq!(system.nwd().request(SP1, [1; 5]).error(), Some(ABORTED));
-        let restarts = answers(&system, SP1);
+        let restarts = is_there(&system, SP1);
         assert_eq!(restarts, system.machine.is_failure_ahead(), "{others}");
-        assert!(answers(&system, SP2));
+        assert!(is_there(&system, SP2));
         restarts
     };
     // 251 pages are zeroed. Then the partition is loaded as at boot.

@@ -227,35 +227,18 @@ fn older_callers_see_what_all_services_of_a_partition_have_together() {
 
 // req: PINFO-12, BOOT-11
 #[test]
-fn failed_partitions_are_listed_unless_they_are_destroyed() {
-    for (action, is_listed) in [(None, true), (Some(0), true), (Some(1), false)] {
-        let [sp1, sp2, sp3] = partitions();
-        let lifecycle = move |sp: &mut PartitionSpec| {
-            if let Some(action) = action {
-                sp.properties.push(("abort-action", action));
-                sp.extra = Some(std::sync::Arc::new(|fdt| {
-                    fdt.property_null("lifecycle-support").unwrap()
-                }));
-            }
-        };
-        let fails = sp2.with(lifecycle).script(|sp| {
-            sp.call([ERROR, 0, 0xffff_fffe]);
-        });
-        let system = System::boot([sp1, fails, sp3]);
-        let nwd = system.nwd();
-        nwd.map_buffers();
-        let run = nwd.call([RUN, 0x8002 << 16]);
-        assert_eq!(run.error(), Some(ABORTED));
-        // It has two services.
-        let count = if is_listed { 4 } else { 2 };
-        assert_eq!(nwd.call(query(NIL, 1)).success()[0], count);
-        let found = nwd.call(query(UUID_B, 1));
-        let expected = (!is_listed).then_some(INVALID_PARAMETERS);
-        assert_eq!(found.error(), expected);
-        nwd.call(query(NIL, 0)).success();
-        let second = if is_listed { 0x8002_u16 } else { 0x8003 };
-        assert_eq!(nwd.read(NWD_RX + 24, 2), second.to_le_bytes());
-    }
+fn failed_partitions_are_not_listed() {
+    let [sp1, sp2, sp3] = partitions();
+    let fails = sp2.script(|sp| {
+        sp.call([ERROR, 0, 0xffff_fffe]);
+    });
+    let system = System::boot([sp1, fails, sp3]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    assert_eq!(nwd.call(query(NIL, 1)).success()[0], 2);
+    nwd.refused(query(UUID_B, 0), INVALID_PARAMETERS);
+    nwd.call(query(NIL, 0)).success();
+    assert_eq!(nwd.read(NWD_RX + 24, 2), 0x8003_u16.to_le_bytes());
 }
 
 // req: PINFO-10, BOOT-18
@@ -361,8 +344,8 @@ fn a_list_by_registers_is_of_one_moment() {
     assert_eq!(nwd.request(0x8002, [0; 5]).error(), Some(ABORTED));
     nwd.refused(by_registers(NIL, 1, tag), RETRY);
     let ([last, ..], bytes) = told(&nwd.call(by_registers(NIL, 0, 0)));
-    assert_eq!(last, 3);
-    assert_eq!(bytes[24..26], 0x8002_u16.to_le_bytes());
+    assert_eq!(last, 1);
+    assert_eq!(bytes[24..26], 0x8003_u16.to_le_bytes());
 }
 
 // A list counts as changed if it looks the same, but members have failed and come back meanwhile.

@@ -407,6 +407,11 @@ fn a_partition_that_waits_is_not_the_caller_of_one_that_failed() {
     );
     assert_eq!(nwd.call(RUN_B).error(), Some(ABORTED));
     assert_eq!(nwd.ask(A, [7; 5]), [7; 5]);
+    assert_eq!(
+        nwd.call([PARTITION_INFO_GET_REGS]).0[2] & 0xffff,
+        0,
+        "one is listed"
+    );
 }
 // req: MSGD-04
 #[test]
