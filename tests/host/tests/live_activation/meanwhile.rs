@@ -18,6 +18,16 @@ fn starts(system: &System, spec: &PartitionSpec, n: u8) -> i32 {
     start(system.nwd(), &package)
 }
 
+/// Boots the partition, and replaces its image three times.
+fn replace_thrice(spec: &PartitionSpec) {
+    let system = boot(spec.clone());
+    for n in 2..5 {
+        assert_eq!(starts(&system, spec, n), 0);
+        assert_eq!(finish(system.nwd()), 0);
+        assert_eq!(served(system.nwd()).0, n);
+    }
+}
+
 // req: LIVE-13, LIVE-03, LIVE-07
 #[test]
 fn callers_are_told_to_wait_each_in_its_own_way() {
@@ -282,12 +292,7 @@ fn the_new_image_may_map_its_buffers_once_more() {
             [0; 2]
         })
     });
-    let system = boot(spec.clone());
-    for n in 2..5 {
-        assert_eq!(starts(&system, &spec, n), 0);
-        assert_eq!(finish(system.nwd()), 0);
-        assert_eq!(served(system.nwd()).0, n);
-    }
+    replace_thrice(&spec);
 }
 
 // req: LIVE-05, LIVE-06, SEL0-08
@@ -308,12 +313,7 @@ fn a_partition_at_s_el0_gets_the_permissions_of_boot() {
         assert!(sp.poke(Secure, data, 7));
         sp.serve_or_stop(version, |_, _| [0; 2])
     });
-    let system = boot(spec.clone());
-    for n in 2..5 {
-        assert_eq!(starts(&system, &spec, n), 0);
-        assert_eq!(finish(system.nwd()), 0);
-        assert_eq!(served(system.nwd()).0, n);
-    }
+    replace_thrice(&spec);
 }
 
 // req: LIVE-06, VER-13

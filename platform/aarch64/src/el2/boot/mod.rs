@@ -5,9 +5,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 
-use aarch64_cpu::registers::{
-    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, MDCR_EL2, MIDR_EL1,
-};
+use aarch64_cpu::registers::{CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, MIDR_EL1};
 use spin::Once;
 use spmc::addr::{Pa, PageRange};
 use spmc::ffa::{SmcFrame, function};
@@ -348,7 +346,6 @@ fn init_pe() {
     VPIDR_EL2.set(MIDR_EL1.get());
     CNTHCTL_EL2.set(traps::CNTHCTL);
     CNTVOFF_EL2.set(0);
-    ICH_HCR_EL2.set(traps::ICH_HCR);
     Cpu::current().check_vector_area();
     Cpu::current().look_at_pe();
     features::init_pe();

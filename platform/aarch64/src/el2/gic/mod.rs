@@ -5,6 +5,7 @@
 //! and to those of partitions.
 
 use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::ICH_HCR_EL2;
 use arm_gic::gicv3::GicCpuInterface;
 use spmc::own_interrupts::{LOOK_AGAIN, SCHEDULE_RECEIVER};
 use tock_registers::interfaces::{Readable, Writeable};
@@ -21,6 +22,7 @@ use super::registers::{
     ICC_AP0R0_EL1, ICC_AP1R0_EL1, ICC_ASGI1R_EL1, ICC_CTLR_EL1, ICC_EOIR1_EL1, ICC_HPPIR0_EL1,
     ICC_HPPIR1_EL1, ICC_IAR1_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1, ICC_SGI1R_EL1,
 };
+use crate::traps;
 
 /// Priority of the SPMC's own interrupts: high enough for the priority mask that keeps Non-secure
 /// interrupts pending while a partition runs (a lower value is a higher priority).
@@ -33,8 +35,9 @@ const ALL_OTHERS: u64 = 1 << 40;
 /// separate step.
 const EOI_MODE: u64 = 1 << 1;
 
-/// Prepares this PE: enables the system register interface and the signalling of Secure Group 1,
-/// and makes the SPMC's own interrupts Secure Group 1 interrupts. The watchdog's stays disabled.
+/// Prepares this PE: enables the system register interface, sets the traps of the CPU interface,
+/// enables the signalling of Secure Group 1, and makes the SPMC's own interrupts Secure Group 1
+/// interrupts. The watchdog's stays disabled.
 ///
 /// The priority mask is not changed: both worlds share that register.
 ///
@@ -44,6 +47,10 @@ const EOI_MODE: u64 = 1 << 1;
 #[cold]
 pub fn init_pe() {
     GicCpuInterface::enable_system_register_el2(true);
+    // With ICC_SRE_EL2.SRE = 0 the accesses below are UNDEFINED (Arm ARM, ICC_SRE_EL2). QEMU
+    // has SRE fixed at 1, so no test shows the order.
+    barrier::isb(barrier::SY);
+    ICH_HCR_EL2.set(traps::ICH_HCR);
     separate_deactivation();
     GicCpuInterface::enable_group1(true);
     let Some(frame) = frames::own() else {
