@@ -3,6 +3,7 @@
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
 use host_tests::{PartitionSpec, System};
+use spmc::addr::World::Secure;
 
 use super::stage::*;
 
@@ -18,6 +19,9 @@ fn a_new_image_goes_on_with_the_state_of_the_old_one() {
         let package = version(&spec, n);
         stage(&system, &package);
         assert_eq!(start(nwd, &package), 0);
+        // The new image reads the state before it turns its caches on.
+        let state = STATE..STATE + STATE_SIZE;
+        assert_eq!(system.machine.memory().dirty(Secure, &state).next(), None);
         // It is stopped: whatever EL3 does with its memory now has no effect.
         stage(&system, &vec![0xff; package.len()]);
         nwd.refused([DIRECT_REQ_64, SP1.into()], BUSY);
