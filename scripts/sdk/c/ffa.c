@@ -4,6 +4,17 @@
 #include "ffa.h"
 
 #define VERSION_1_2		0x00010002u
+/* Hafnium's calls for interrupts; FF-A has none. */
+#define INTERRUPT_ENABLE	0xff03u
+#define INTERRUPT_GET		0xff04u
+#define INTERRUPT_DEACTIVATE	0xff08u
+#define NO_INTERRUPT		0xffffffffu
+/* The feature of FFA_FEATURES that is the interrupt for notifications. */
+#define NOTIFICATION_PENDING	1u
+/* The flag of FFA_NOTIFICATION_SET that delays the schedule receiver interrupt, and those of
+ * FFA_NOTIFICATION_GET for all senders. */
+#define DELAY			2u
+#define ALL_SENDERS		15u
 /* The permission of a borrower: to read. */
 #define READ_ONLY		1u
 /* The place of the first access descriptor in a memory transaction descriptor, and its size. */
@@ -13,6 +24,10 @@
 static uint8_t tx[FFA_PAGE_SIZE] __attribute__((aligned(FFA_PAGE_SIZE)));
 static volatile uint8_t rx[FFA_PAGE_SIZE] __attribute__((aligned(FFA_PAGE_SIZE)));
 static uint16_t own_id;
+/* The interrupt that says that notifications are pending, or NO_INTERRUPT. */
+static uint32_t notification_interrupt;
+/* The function that answers the last direct request. */
+static uint32_t response;
 
 /* The compiler calls these two, whatever its options. */
 void *memset(void *to, int byte, size_t length)
@@ -57,8 +72,31 @@ int32_t ffa_start(void)
 	if (result(registers) != FFA_OK)
 		return result(registers);
 	own_id = (uint16_t)registers[2];
+	call(registers, FFA_FEATURES, NOTIFICATION_PENDING, 0, 0);
+	notification_interrupt = NO_INTERRUPT;
+	if (result(registers) == FFA_OK)
+		notification_interrupt = (uint32_t)registers[2];
 	call(registers, FFA_RXTX_MAP_64, (uintptr_t)tx, (uintptr_t)rx, 1);
 	return result(registers) == FFA_OK ? own_id : (int32_t)result(registers);
+}
+
+static void serve_interrupts(void)
+{
+	uint64_t registers[18];
+	struct ffa_notifications pending;
+	uint32_t id;
+
+	for (;;) {
+		call(registers, INTERRUPT_GET, 0, 0, 0);
+		id = (uint32_t)registers[0];
+		if (id == NO_INTERRUPT)
+			return;
+		if (id != notification_interrupt)
+			partition_interrupt(id);
+		else if (ffa_notification_get(&pending) == FFA_OK)
+			partition_notified(&pending);
+		call(registers, INTERRUPT_DEACTIVATE, id, id, 0);
+	}
 }
 
 void ffa_serve(const struct ffa_message *reply, struct ffa_message *request)
@@ -66,19 +104,34 @@ void ffa_serve(const struct ffa_message *reply, struct ffa_message *request)
 	uint64_t registers[18] = { FFA_MSG_WAIT };
 
 	if (reply) {
-		registers[0] = FFA_MSG_SEND_DIRECT_RESP_64;
+		registers[0] = response;
 		registers[1] = (uint64_t)own_id << 16 | reply->sender;
 		memcpy(&registers[3], reply->words, sizeof(reply->words));
 	}
-	ffa_smc(registers);
-	/* FFA_INTERRUPT and FFA_RUN bring cycles and no message. */
-	while ((uint32_t)registers[0] != FFA_MSG_SEND_DIRECT_REQ_64) {
+	for (;;) {
+		ffa_smc(registers);
 		if (result(registers) != FFA_OK)
 			ffa_abort();
-		call(registers, FFA_MSG_WAIT, 0, 0, 0);
+		serve_interrupts();
+		switch ((uint32_t)registers[0]) {
+		case FFA_MSG_SEND_DIRECT_REQ_32:
+			for (int n = 0; n < 5; n++)
+				registers[3 + n] = (uint32_t)registers[3 + n];
+			response = FFA_MSG_SEND_DIRECT_RESP_32;
+			break;
+		case FFA_MSG_SEND_DIRECT_REQ_64:
+			response = FFA_MSG_SEND_DIRECT_RESP_64;
+			break;
+		default:
+			/* FFA_INTERRUPT and FFA_RUN bring cycles and no message. */
+			memset(registers, 0, sizeof(registers));
+			registers[0] = FFA_MSG_WAIT;
+			continue;
+		}
+		request->sender = (uint16_t)(registers[1] >> 16);
+		memcpy(request->words, &registers[3], sizeof(request->words));
+		return;
 	}
-	request->sender = (uint16_t)(registers[1] >> 16);
-	memcpy(request->words, &registers[3], sizeof(request->words));
 }
 
 void ffa_print(const char *text)
@@ -168,6 +221,82 @@ enum ffa_error ffa_relinquish(uint64_t handle)
 	put(16, own_id, 2);
 	call(registers, FFA_MEM_RELINQUISH, 0, 0, 0);
 	return result(registers);
+}
+
+/* Makes a call with two ids, flags, and a map of notifications in two registers. */
+static enum ffa_error on_map(uint32_t function, uint16_t sender, uint16_t receiver, uint32_t flags,
+			     uint64_t map)
+{
+	uint64_t registers[18] = { function, (uint32_t)sender << 16 | receiver, flags,
+				   (uint32_t)map, map >> 32 };
+
+	ffa_smc(registers);
+	return result(registers);
+}
+
+enum ffa_error ffa_notification_bind(uint16_t sender, uint64_t notifications)
+{
+	return on_map(FFA_NOTIFICATION_BIND, sender, own_id, 0, notifications);
+}
+
+enum ffa_error ffa_notification_unbind(uint16_t sender, uint64_t notifications)
+{
+	return on_map(FFA_NOTIFICATION_UNBIND, sender, own_id, 0, notifications);
+}
+
+enum ffa_error ffa_notification_set(uint16_t receiver, uint64_t notifications)
+{
+	return on_map(FFA_NOTIFICATION_SET, own_id, receiver, DELAY, notifications);
+}
+
+enum ffa_error ffa_notification_get(struct ffa_notifications *pending)
+{
+	uint64_t registers[18];
+
+	call(registers, FFA_NOTIFICATION_GET, own_id, ALL_SENDERS, 0);
+	if (result(registers) != FFA_OK)
+		return result(registers);
+	pending->partitions = registers[3] << 32 | registers[2];
+	pending->vms = registers[5] << 32 | registers[4];
+	pending->framework = registers[7] << 32 | registers[6];
+	return FFA_OK;
+}
+
+bool ffa_interrupt_enable(uint32_t id, bool on)
+{
+	uint64_t registers[18];
+
+	call(registers, INTERRUPT_ENABLE, id, on, 0);
+	return registers[0] == 0;
+}
+
+void ffa_timer_start(uint64_t microseconds)
+{
+	uint64_t frequency, now;
+
+	__asm__ volatile("mrs %0, cntfrq_el0" : "=r"(frequency));
+	__asm__ volatile("isb; mrs %0, cntpct_el0" : "=r"(now));
+	now += microseconds / 1000000 * frequency + microseconds % 1000000 * frequency / 1000000;
+	__asm__ volatile("msr cntp_cval_el0, %0; msr cntp_ctl_el0, %1; isb"
+			 : : "r"(now), "r"((uint64_t)1));
+}
+
+void ffa_timer_stop(void)
+{
+	__asm__ volatile("msr cntp_ctl_el0, xzr; isb");
+}
+
+__attribute__((weak)) void partition_notified(const struct ffa_notifications *pending)
+{
+	(void)pending;
+	ffa_print("nobody handles a notification\n");
+}
+
+__attribute__((weak)) void partition_interrupt(uint32_t id)
+{
+	ffa_print("nobody handles interrupt ");
+	ffa_print_hex(id);
+	ffa_print("\n");
 }
 
 void ffa_abort(void)

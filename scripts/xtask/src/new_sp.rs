@@ -141,7 +141,7 @@ fn uuid() -> Result<String> {
 }
 
 /// Makes a partition, boots it with the Normal world that greets, and fails unless the partition
-/// answers and reads a page.
+/// answers, reads a page, notifies in turn when its timer has run out, and takes 32-bit requests.
 pub fn try_out(language: Language) -> Result<()> {
     let name = format!("new-{}", language.folder());
     let path = target().join("new-sp").join(&name);
@@ -162,7 +162,12 @@ pub fn try_out(language: Language) -> Result<()> {
     let boot = machine.boot(&flash, &name)?;
     let check = || {
         boot.check()?;
-        for text in ["greeting", "read a shared page"] {
+        for text in [
+            "greeting",
+            "read a shared page",
+            "notified in turn",
+            "answered a 32-bit request",
+        ] {
             let shown = boot.log.iter().any(|line| line.text.contains(text));
             ensure!(shown, "no console shows `{text}`");
         }
@@ -173,7 +178,7 @@ pub fn try_out(language: Language) -> Result<()> {
         Language::Rust => path.join("src/main.rs"),
         Language::C => path.join(format!("{name}.c")),
     };
-    places::of_partition(&mut layout, &source, "greeting ")
+    places::of_partition(&mut layout, &source, "(\"greeting ")
 }
 
 #[cfg(test)]

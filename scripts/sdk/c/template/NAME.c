@@ -1,5 +1,6 @@
 /*
- * A Secure Partition: it prints, answers a greeting, and reads a page that the sender shares.
+ * A Secure Partition: it prints, answers a greeting, reads a page that the sender shares, and rings
+ * back when the sender rings.
  */
 #include "ffa.h"
 
@@ -7,6 +8,15 @@
  * "page". */
 #define GREETING	0x6f6c6c6568u
 #define PAGE		0x65676170u
+
+/* The answer to a greeting says that the partition knows the operation PAGE, BELL, and requests
+ * with 32-bit registers. */
+#define KNOWS		7u
+
+/* The notification by which the Normal world rings, and that by which the partition rings back. */
+#define BELL		1u
+/* The time after which the partition rings back, in microseconds. */
+#define DELAY		10000u
 
 /* Borrows a page, prints the text in it, gives the page back, and returns the sum of the bytes. */
 static enum ffa_error read_page(uint16_t owner, uint64_t handle, uint64_t length, uint64_t *sum)
@@ -32,12 +42,34 @@ static enum ffa_error read_page(uint16_t owner, uint64_t handle, uint64_t length
 	return ffa_relinquish(handle);
 }
 
+void partition_notified(const struct ffa_notifications *pending)
+{
+	ffa_print("notifications ");
+	ffa_print_hex(pending->vms);
+	ffa_print(" of the Normal world\n");
+	ffa_timer_start(DELAY);
+}
+
+void partition_interrupt(uint32_t id)
+{
+	/* Until the timer is stopped, its interrupt comes again. */
+	ffa_timer_stop();
+	if (ffa_notification_set(FFA_NORMAL_WORLD, BELL) != FFA_OK) {
+		ffa_print("the Normal world cannot be notified\n");
+		return;
+	}
+	ffa_print("interrupt ");
+	ffa_print_hex(id);
+	ffa_print(": the partition rings back\n");
+}
+
 void partition_main(void)
 {
 	struct ffa_message message, *reply = NULL;
 	int32_t id = ffa_start();
 
-	if (id < 0)
+	if (id < 0 || ffa_notification_bind(FFA_NORMAL_WORLD, BELL) != FFA_OK ||
+	    !ffa_interrupt_enable(FFA_TIMER_INTERRUPT, true))
 		ffa_abort();
 	ffa_print("partition ");
 	ffa_print_hex((uint64_t)id);
@@ -52,8 +84,7 @@ void partition_main(void)
 			ffa_print("greeting from ");
 			ffa_print_hex(message.sender);
 			ffa_print("\n");
-			/* The 1 says that this partition knows the operation PAGE. */
-			message.words[1] = 1;
+			message.words[1] = KNOWS;
 			break;
 		case PAGE:
 			if (read_page(message.sender, message.words[1], message.words[2],

@@ -1,5 +1,8 @@
 //! Calls to the SPMC: by registers, and as the messages of `arm-ffa`.
 
+use core::sync::atomic::{AtomicU16, Ordering};
+
+use arm_ffa::interface_args::SuccessArgsIdGet;
 use arm_ffa::{FfaError, Interface, Version};
 use smccc::smc64;
 
@@ -10,6 +13,8 @@ pub const VERSION: Version = Version(1, 2);
 const FFA_VERSION: u32 = 0x8400_0063;
 /// `FFA_ABORT`.
 const FFA_ABORT: u32 = 0x8400_0090;
+
+static OWN_ID: AtomicU16 = AtomicU16::new(0);
 
 /// Makes a call with all registers that FF-A 1.2 uses, and returns them.
 pub fn exchange(registers: [u64; 18]) -> [u64; 18] {
@@ -37,6 +42,20 @@ pub(crate) fn negotiate() -> bool {
     let theirs = exchange(registers)[0] as u32;
     // A negative number is an error.
     theirs as i32 >= 0 && theirs >= u32::from(VERSION)
+}
+
+/// Returns the id of the partition.
+pub fn own_id() -> u16 {
+    OWN_ID.load(Ordering::Relaxed)
+}
+
+/// Asks the SPMC for the partition's id, before anything needs [`own_id`].
+pub(crate) fn learn_own_id() {
+    let Ok(Interface::Success { args, .. }) = call(Interface::IdGet) else {
+        panic!("the SPMC does not tell the partition's id");
+    };
+    let own = SuccessArgsIdGet::try_from(args).expect("an id");
+    OWN_ID.store(own.id, Ordering::Relaxed);
 }
 
 /// Ends the partition. Whoever waits for it gets `ABORTED`.

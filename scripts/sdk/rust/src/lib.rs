@@ -1,5 +1,5 @@
 //! The parts that every Secure Partition at S-EL1 needs: an entry point with a stack and
-//! stage 1, a console, and the loop that serves messages and interrupts.
+//! stage 1, a console, and the loop that serves messages, notifications and interrupts.
 //!
 //! A partition implements [`Partition`] and names itself once by [`partition!`]. It has one
 //! execution context, FF-A 1.2, and the MMU on: the GiBs in [`NON_SECURE`] are Non-secure, all
@@ -17,9 +17,11 @@ pub mod console;
 pub mod entropy;
 pub mod interrupt;
 pub mod memory;
+pub mod notification;
 mod serve;
 pub mod stage1;
 mod start;
+pub mod timer;
 
 pub use aarch64_rt;
 pub use arm_ffa as ffa;

@@ -12,7 +12,7 @@ use arm_ffa::memory_management::{
 };
 use arm_ffa::{FfaError, Interface};
 
-use crate::call::call;
+use crate::call::{call, own_id};
 use crate::stage1;
 
 /// The size of a page, and of each buffer.
@@ -113,19 +113,17 @@ impl Region {
 }
 
 /// The partition's side of memory transactions.
-pub struct Memory {
-    id: u16,
-}
+pub struct Memory(());
 
 impl Memory {
-    /// Registers the RX/TX pair of the partition `id`.
-    pub(crate) fn map(id: u16) -> Result<Self, FfaError> {
+    /// Registers the RX/TX pair of the partition.
+    pub(crate) fn map() -> Result<Self, FfaError> {
         let addr = RxTxAddr::Addr64 {
             rx: RX.region().start,
             tx: TX.region().start,
         };
         call(Interface::RxTxMap { addr, page_cnt: 1 })?;
-        Ok(Self { id })
+        Ok(Self(()))
     }
 
     /// Borrows what `owner` shares or lends under `handle`, with these permissions, which the owner
@@ -143,7 +141,7 @@ impl Memory {
             ..MemTransactionDesc::default()
         };
         let mut request = [0; ACCESS + ACCESS_SIZE + 16];
-        transaction.pack(&[], &[self.access(data_access)], &mut request);
+        transaction.pack(&[], &[access(data_access)], &mut request);
         // The SPMC knows the ranges: there is no list of them.
         request[ACCESS + COMPOSITE..][..4].fill(0);
         let request = &request[..ACCESS + ACCESS_SIZE];
@@ -172,7 +170,7 @@ impl Memory {
     pub fn relinquish(&mut self, handle: Handle) -> Result<(), FfaError> {
         let mut request = [0; 32];
         let descriptor = MemRelinquishDesc { handle, flags: 0 };
-        let length = descriptor.pack(&[self.id], &mut request);
+        let length = descriptor.pack(&[own_id()], &mut request);
         send(&request[..length]);
         call(Interface::MemRelinquish).map(drop)
     }
@@ -185,7 +183,7 @@ impl Memory {
         data_access: DataAccessPerm,
     ) -> Result<Handle, FfaError> {
         let transaction = MemTransactionDesc {
-            sender_id: self.id,
+            sender_id: own_id(),
             mem_region_attr: MemRegionAttributes {
                 mem_type: MemType::Normal {
                     cacheability: Cacheability::WriteBack,
@@ -202,7 +200,7 @@ impl Memory {
         };
         let access = MemAccessPerm {
             endpoint_id: receiver,
-            ..self.access(data_access)
+            ..access(data_access)
         };
         let mut request = [0; 128];
         let length = transaction.pack(&[range], &[access], &mut request);
@@ -224,13 +222,14 @@ impl Memory {
         let flags = MemReclaimFlags::default();
         call(Interface::MemReclaim { handle, flags }).map(drop)
     }
+}
 
-    fn access(&self, data_access: DataAccessPerm) -> MemAccessPerm {
-        MemAccessPerm {
-            endpoint_id: self.id,
-            data_access,
-            ..MemAccessPerm::default()
-        }
+/// Returns what the partition itself may do with memory.
+fn access(data_access: DataAccessPerm) -> MemAccessPerm {
+    MemAccessPerm {
+        endpoint_id: own_id(),
+        data_access,
+        ..MemAccessPerm::default()
     }
 }
 

@@ -1,22 +1,24 @@
 //! The life of a partition: it starts, then it serves messages and interrupts for ever.
 
 use arm_ffa::Interface;
-use arm_ffa::interface_args::{DirectMsg2Args, DirectMsgArgs, MsgWaitFlags, SuccessArgsIdGet};
+use arm_ffa::interface_args::{DirectMsg2Args, DirectMsgArgs, MsgWaitFlags};
 
-use crate::call::{self, call};
+use crate::call::{self, call, own_id};
 use crate::memory::Memory;
+use crate::notification::{self, Pending};
 use crate::{interrupt, println, stage1};
 
-/// A direct request with 64-bit registers.
+/// A direct request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message {
     /// The endpoint that sent it.
     pub sender: u16,
-    /// x3 to x7.
+    /// x3 to x7, or w3 to w7 of a request with 32-bit registers.
     pub words: [u64; 5],
 }
 
-/// The answer: x3 to x7 of the direct response.
+/// The answer: x3 to x7 of the direct response, of which a response with 32-bit registers has the
+/// lower halves.
 pub type Reply = [u64; 5];
 
 /// A direct request of the second kind, which names a service of the partition.
@@ -45,9 +47,13 @@ pub trait Partition: Sized {
         [0; 14]
     }
 
-    /// Uses cycles that no message brought (`FFA_RUN`): for example fetches notifications, by
-    /// [`call()`] with a message of `arm-ffa`.
+    /// Uses cycles that no message brought (`FFA_RUN`).
     fn cycles(&mut self, _: &mut Memory) {}
+
+    /// Handles notifications that others set. They are not pending any more.
+    fn notified(&mut self, pending: Pending, _: &mut Memory) {
+        println!("nobody handles {pending:x?}");
+    }
 
     /// Handles an interrupt that [`interrupt::enable`] turned on. It counts as handled when this
     /// returns: by then the device must have lowered its line.
@@ -64,14 +70,20 @@ pub fn serve<P: Partition>() -> ! {
         call::VERSION
     );
     stage1::protect();
-    let id = own_id();
-    let mut memory = Memory::map(id).expect("the SPMC takes the RX/TX pair");
-    let mut partition = P::start(id, &mut memory);
+    call::learn_own_id();
+    let mut memory = Memory::map().expect("the SPMC takes the RX/TX pair");
+    let notifications = notification::interrupt();
+    let mut partition = P::start(own_id(), &mut memory);
     let mut reply = wait();
     loop {
         let event = call(reply).expect("a partition may always wait or answer");
         while let Some(id) = interrupt::take() {
-            partition.interrupt(id);
+            if Some(id) == notifications {
+                let pending = notification::get().expect("a partition that is notified may ask");
+                partition.notified(pending, &mut memory);
+            } else {
+                partition.interrupt(id);
+            }
             interrupt::deactivate(id);
         }
         reply = match event {
@@ -86,11 +98,20 @@ pub fn serve<P: Partition>() -> ! {
                 };
                 let mut words = [0; 15];
                 words[..5].copy_from_slice(&partition.message(message, &mut memory));
-                Interface::MsgSendDirectResp {
-                    src_id: dst_id,
-                    dst_id: src_id,
-                    args: DirectMsgArgs::Args64(words),
-                }
+                response(dst_id, src_id, DirectMsgArgs::Args64(words))
+            }
+            Interface::MsgSendDirectReq {
+                src_id,
+                dst_id,
+                args: DirectMsgArgs::Args32(words),
+            } => {
+                let message = Message {
+                    sender: src_id,
+                    words: words.map(u64::from),
+                };
+                let answer = partition.message(message, &mut memory);
+                let words = answer.map(|word| word as u32);
+                response(dst_id, src_id, DirectMsgArgs::Args32(words))
             }
             Interface::MsgSendDirectReq2 {
                 src_id,
@@ -123,19 +144,19 @@ pub fn serve<P: Partition>() -> ! {
     }
 }
 
+fn response(src_id: u16, dst_id: u16, args: DirectMsgArgs) -> Interface {
+    Interface::MsgSendDirectResp {
+        src_id,
+        dst_id,
+        args,
+    }
+}
+
 fn wait() -> Interface {
     Interface::MsgWait {
         flags: MsgWaitFlags::default(),
         is_32bit: true,
     }
-}
-
-fn own_id() -> u16 {
-    let Ok(Interface::Success { args, .. }) = call(Interface::IdGet) else {
-        panic!("the SPMC does not tell the partition's id");
-    };
-    let own = SuccessArgsIdGet::try_from(args).expect("an id");
-    own.id
 }
 
 /// Reports an exception of the partition itself, and ends the partition.

@@ -1,15 +1,30 @@
-//! A Secure Partition: it prints, answers a greeting, and reads a page that the sender shares.
+//! A Secure Partition: it prints, answers a greeting, reads a page that the sender shares, and
+//! rings back when the sender rings.
 
 #![no_std]
 #![no_main]
 
+use core::time::Duration;
+
 use partition::ffa::FfaError;
 use partition::ffa::memory_management::{DataAccessPerm, Handle};
-use partition::{Memory, Message, Partition, Reply, println};
+use partition::notification::Pending;
+use partition::{Memory, Message, Partition, Reply, interrupt, notification, println, timer};
 
 /// The operations, in the first word of a message, as `--normal-world ping` sends them.
 const GREETING: u64 = u64::from_le_bytes(*b"hello\0\0\0");
 const PAGE: u64 = u64::from_le_bytes(*b"page\0\0\0\0");
+
+/// The answer to a greeting says that the partition knows the operation PAGE, BELL, and requests
+/// with 32-bit registers.
+const KNOWS: u64 = 7;
+
+/// The OS or Hypervisor of the Normal world.
+const NORMAL_WORLD: u16 = 0;
+/// The notification by which the Normal world rings, and that by which the partition rings back.
+const BELL: u64 = 1 << 0;
+/// The time after which the partition rings back.
+const DELAY: Duration = Duration::from_millis(10);
 
 /// The state of the partition.
 struct This {
@@ -20,6 +35,8 @@ partition::partition!(This);
 
 impl Partition for This {
     fn start(id: u16, _: &mut Memory) -> Self {
+        notification::bind(NORMAL_WORLD, BELL).expect("the manifest has notification-support");
+        assert!(interrupt::enable(timer::INTERRUPT, true));
         println!("partition {id:#06x} is ready");
         Self { greetings: 0 }
     }
@@ -29,8 +46,7 @@ impl Partition for This {
             [GREETING, ..] => {
                 self.greetings += 1;
                 println!("greeting {} from {:#06x}", self.greetings, message.sender);
-                // The 1 says that this partition knows the operation PAGE.
-                [GREETING, 1, 0, 0, 0]
+                [GREETING, KNOWS, 0, 0, 0]
             }
             [PAGE, handle, length, ..] => {
                 match read(message.sender, Handle(handle), length as usize, memory) {
@@ -42,9 +58,23 @@ impl Partition for This {
                 }
             }
             words => {
-                println!("no operation: {words:#x?}");
+                println!("no operation: {words:x?}");
                 [0; 5]
             }
+        }
+    }
+
+    fn notified(&mut self, pending: Pending, _: &mut Memory) {
+        println!("notifications {:#x} of the Normal world", pending.vms);
+        timer::start(DELAY);
+    }
+
+    fn interrupt(&mut self, id: u32) {
+        // Until the timer is stopped, its interrupt comes again.
+        timer::stop();
+        match notification::set(NORMAL_WORLD, BELL) {
+            Ok(()) => println!("interrupt {id}: the partition rings back"),
+            Err(error) => println!("the Normal world cannot be notified: {error}"),
         }
     }
 }
