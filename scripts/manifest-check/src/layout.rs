@@ -9,7 +9,7 @@ use sp_layout::{Contents, Entry, Form, MAX_CONFIG, MAX_PACKAGES, Source as Parts
 use spmc::addr::{PAGE_SIZE, Pa, PageRange};
 use spmc::manifest::boot_info;
 use spmc::manifest::config::PartitionConfig;
-use spmc::manifest::package::{Lack, Package};
+use spmc::manifest::package::{Lack, NOT_REPLACED, Package};
 use spmc::manifest::{ManifestError, Report, validate};
 
 use crate::arguments::Arguments;
@@ -498,7 +498,7 @@ impl Layout<'_> {
 
 impl Layout<'_> {
     /// Checks that the package has room for what its manifest asks for, and reserves the room for
-    /// the copy from which the partition is started again.
+    /// the copies from which the partition is started again.
     fn judge_room(
         &self,
         package: &Package,
@@ -516,6 +516,10 @@ impl Layout<'_> {
             };
             let message = format!("{}: not started: {fault}", config.name);
             diagnostics.error(By::Spmc, manifest.tree.place(node, property), message);
+        }
+        if config.live_activation.is_some() && config.copies.len() < 2 {
+            let place = manifest.tree.place("/", "live-activation-support");
+            diagnostics.warn(By::Spmc, place, format!("{}: {NOT_REPLACED}", config.name));
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Loading another image of a partition that keeps all else that it has (live activation).
 //!
-//! Whatever can be wrong with a new package is found while the partition runs. If the partition has
-//! a copy for it, the package is first copied there and checked there: only the SPMC has that
-//! memory. Otherwise the package stays where EL3 has put it until it is loaded. Once the partition
-//! has stopped, the package takes the place of the old one. Only memory of the package itself
-//! changes: regions of the manifest outside of it, memory that others lent, and pages that the
-//! partition lent or gave away keep their contents and their places. The package that ran before
-//! stays in its own copy, from which it can be loaded in the same way.
+//! Whatever can be wrong with a new package is found while the partition runs. The package is
+//! copied to memory that only the SPMC has, and judged there: nothing is loaded that EL3 changed
+//! after the judgement. Once the partition has stopped, the package takes the place of the old one.
+//! Only memory of the package itself changes: regions of the manifest outside of it, memory that
+//! others lent, and pages that the partition lent or gave away keep their contents and their
+//! places. The package that ran before stays in its own copy, from which it can be loaded in the
+//! same way.
 
 use zerocopy::IntoBytes;
 
 use crate::addr::{PAGE_SIZE, Pa, PageRange, World};
 use crate::hal::Hal;
+use crate::manifest::config::PartitionConfig;
 use crate::manifest::package::Package;
 use crate::manifest::{Fingerprint, boot_info, validate};
 use crate::mm::{AddressSpace, State};
@@ -26,11 +27,12 @@ use super::reload::{SLICE, owned, pages};
 const CHUNK: usize = 256;
 
 impl<H: Hal> Spmc<H> {
-    /// Checks the new package of a partition in `staged`, and copies it to where only the SPMC can
-    /// change it, if there is room. Handlers of Secure interrupts run after each slice.
+    /// Copies the new package of a partition from `staged` to where only the SPMC can change it,
+    /// and checks it there. Handlers of Secure interrupts run after each slice.
     ///
-    /// Errors: `staged` is not Secure memory of nobody, or cannot be read; the package does not fit
-    /// into the partition's memory, is broken, or has another manifest than that of boot.
+    /// Errors: `staged` is not Secure memory of nobody, or cannot be read; the partition has no
+    /// copy for a package of that length; the package does not fit into the partition's memory, is
+    /// broken, or has another manifest than that of boot.
     #[cold]
     #[inline(never)]
     pub(crate) fn stage(
@@ -42,37 +44,41 @@ impl<H: Hal> Spmc<H> {
         let config = &partition.frozen.config;
         let all = self.partitions.iter().map(|other| &other.frozen.config);
         validate::staged(&staged, all, &self.manifest, &self.image)?;
-        let package = self.judge(partition, staged.base(), staged.pages())?;
+        // EL3 can change the original while it is read: this only tells how much there is to copy.
+        let claimed = self
+            .read_new(config, staged.base(), staged.pages())?
+            .pages();
         let spare = partition.images.lock().spare();
         let copy = config.copies.get(spare);
-        let copy = copy.filter(|copy| copy.pages() >= package.pages());
-        let new = match copy {
-            Some(copy) => {
-                self.copy_slices(pe, staged.base(), copy.base(), package.pages())?;
-                // What was judged first could still be changed by EL3.
-                let package = self.judge(partition, copy.base(), package.pages())?;
-                Stored {
-                    base: copy.base(),
-                    package,
-                    copy: Some(spare),
-                }
-            }
-            None => {
-                let name = config.name;
-                log::warn!("{name}: no room for a copy of its new package: it has to go well");
-                Stored {
-                    base: staged.base(),
-                    package,
-                    copy: None,
-                }
-            }
-        };
-        partition.images.lock().stage(new);
+        let room = copy.map_or(0, PageRange::pages);
+        let base = copy
+            .filter(|_| claimed <= room)
+            .map(PageRange::base)
+            .ok_or(PackageError::LongerThanCopy { claimed, room })?;
+        self.copy_slices(pe, staged.base(), base, claimed)?;
+        let package = self.judge(partition, base, claimed)?;
+        partition.images.lock().stage(Stored {
+            base,
+            package,
+            copy: spare,
+        });
         Ok(())
     }
 
-    /// Reads the package at `base`, which has that many pages at most, and checks that it is one
-    /// for `partition`.
+    /// Reads the headers of the package at `base`, which has that many pages at most.
+    fn read_new(
+        &self,
+        config: &PartitionConfig,
+        base: Pa,
+        pages: u64,
+    ) -> Result<Package, PackageError> {
+        // It will be loaded to where the partition is.
+        let memory = PageRange::new(config.memory.base(), pages.min(config.memory.pages()));
+        read_package(&self.hal, base, memory.ok_or(PackageError::Unreadable)?)
+    }
+
+    /// Reads the package in the copy at `base`, which has that many pages at most, and checks that
+    /// it is one for `partition`.
     fn judge(
         &self,
         partition: &Partition<H::Context>,
@@ -80,10 +86,7 @@ impl<H: Hal> Spmc<H> {
         pages: u64,
     ) -> Result<Package, PackageError> {
         let config = &partition.frozen.config;
-        // It will be loaded to where the partition is.
-        let memory = PageRange::new(config.memory.base(), pages.min(config.memory.pages()));
-        let memory = memory.ok_or(PackageError::Unreadable)?;
-        let package = read_package(&self.hal, base, memory)?;
+        let package = self.read_new(config, base, pages)?;
         boot_info::offset_of_manifest(config, &package)?;
         let mut found = Fingerprint::EMPTY;
         let from = base.raw().saturating_add(package.manifest_offset());

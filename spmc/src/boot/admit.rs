@@ -23,7 +23,7 @@ use crate::limits::MIN_NOTIFIED_VCPUS;
 use crate::manifest::config::{
     Branches, ExceptionLevel, PackageEntry, PartitionConfig, SpmcManifest,
 };
-use crate::manifest::package::Package;
+use crate::manifest::package::{NOT_REPLACED, Package};
 use crate::manifest::{
     Fingerprint, ManifestError, Report, boot_info, ids, partition_manifest, validate,
 };
@@ -373,10 +373,7 @@ impl<H: Hal> Admission<'_, H> {
             }
         }
         if config.live_activation.is_some() && config.copies.len() < 2 {
-            log::warn!(
-                "{}: no room for copies of its packages: a live activation that fails ends it",
-                config.name
-            );
+            log::warn!("{}: {NOT_REPLACED}", config.name);
         }
         if let Some(copy) = config.copies.first() {
             let buffer = self.buffer.as_mut_bytes();

@@ -43,6 +43,11 @@ pub(crate) enum PackageError {
     Lack(Lack),
     InUse,
     OtherManifest,
+    /// Pages of a new package, and of the place for its copy.
+    LongerThanCopy {
+        claimed: u64,
+        room: u64,
+    },
     OutOfStreamEndpoints,
     NoSuchStream,
     NotConfined,
@@ -87,6 +92,11 @@ impl core::fmt::Display for PackageError {
             Self::Lack(error) => error.fmt(f),
             Self::InUse => f.write_str("others have memory of it"),
             Self::OtherManifest => f.write_str("its manifest is not that of boot"),
+            Self::LongerThanCopy { claimed, room } => write!(
+                f,
+                "the package has {claimed} pages, and the place for its copy {room}: mem_size is \
+                 too small"
+            ),
         }
     }
 }

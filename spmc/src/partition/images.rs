@@ -2,9 +2,8 @@
 //! be good, and the new one of a live activation.
 //!
 //! A partition has no copies, or one with `abort-action` restart, or two with
-//! `live-activation-support`, if there is room. A new package goes to a copy that does not hold the
-//! good one, and is the good one once its image has initialised. If there is no such copy, nothing
-//! holds the package that runs from then on.
+//! `live-activation-support`, if there is room. Only the SPMC can change a copy. A new package goes
+//! to the copy that does not hold the good one, and is the good one once its image has initialised.
 
 use crate::addr::Pa;
 use crate::manifest::package::Package;
@@ -16,8 +15,8 @@ pub struct Stored {
     pub base: Pa,
     /// Where its parts are from there on.
     pub package: Package,
-    /// The index of the copy that it lies in; `None` if it lies elsewhere.
-    pub copy: Option<usize>,
+    /// The index of the copy that it lies in.
+    pub copy: usize,
 }
 
 /// The packages of one partition.
@@ -50,10 +49,10 @@ impl Images {
         self.good
     }
 
-    /// Returns the index of the copy that a new package goes to, if there is one.
+    /// Returns the index of the copy that a new package goes to, if the partition has that many.
     pub fn spare(&self) -> usize {
         match self.good {
-            Some(Stored { copy: Some(0), .. }) => 1,
+            Some(Stored { copy: 0, .. }) => 1,
             _ => 0,
         }
     }
@@ -77,7 +76,7 @@ impl Images {
 
     /// Returns whether the good package is to be loaded if the partition fails now.
     pub fn can_go_back(&self) -> bool {
-        self.is_on_trial && self.good.is_some()
+        self.is_on_trial
     }
 
     /// Ends a trial: the new package is the good one if it `is_new`.
@@ -85,7 +84,7 @@ impl Images {
         self.is_on_trial = false;
         self.keeps_buffers = false;
         if is_new {
-            self.good = self.new.filter(|new| new.copy.is_some());
+            self.good = self.new;
         }
     }
 
@@ -102,7 +101,7 @@ mod tests {
     use crate::manifest::ManifestError;
 
     /// Returns a package with an image of that size, in a copy.
-    fn stored(copy: Option<usize>, size: u32) -> Stored {
+    fn stored(copy: usize, size: u32) -> Stored {
         let memory = PageRange::new(Pa::new(0), 16).unwrap();
         let header = [0x474b_5053, 2, 0x1000, 8, 0x2000, size];
         let header = header.map(u32::to_le_bytes);
@@ -111,7 +110,7 @@ mod tests {
             Ok(())
         });
         Stored {
-            base: Pa::new(0x1000 * copy.map_or(0, |copy| copy as u64 + 1)),
+            base: Pa::new(0x1000 * (copy as u64 + 1)),
             package: package.unwrap(),
             copy,
         }
@@ -120,10 +119,10 @@ mod tests {
     // req: LIVE-08
     #[test]
     fn a_new_package_is_the_good_one_when_its_trial_is_over() {
-        let mut good = stored(Some(0), 1);
+        let mut good = stored(0, 1);
         let mut images = Images::new(Some(good));
         for (size, is_new) in [(2, false), (3, true), (4, true), (5, false), (6, true)] {
-            let new = stored(Some(images.spare()), size);
+            let new = stored(images.spare(), size);
             assert_ne!(new.copy, good.copy);
             images.stage(new);
             assert_eq!(images.new_one(), Some(new));
@@ -140,23 +139,5 @@ mod tests {
         images.begin_trial();
         images.end_trial(false);
         assert!(!images.take_kept_buffers());
-    }
-
-    // req: LIVE-08
-    #[test]
-    fn nothing_holds_a_package_for_which_there_was_no_copy() {
-        let mut images = Images::new(Some(stored(Some(0), 1)));
-        images.stage(stored(None, 9));
-        images.begin_trial();
-        assert!(images.can_go_back());
-        images.end_trial(true);
-        assert_eq!((images.good(), images.spare()), (None, 0));
-        images.stage(stored(None, 2));
-        images.begin_trial();
-        assert!(!images.can_go_back());
-        images.end_trial(true);
-        images.stage(stored(Some(0), 3));
-        images.end_trial(true);
-        assert_eq!(images.good(), Some(stored(Some(0), 3)));
     }
 }

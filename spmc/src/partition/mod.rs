@@ -113,7 +113,7 @@ impl<C: Context> Partition<C> {
         let good = frozen.config.copies.first().map(|copy| Stored {
             base: copy.base(),
             package,
-            copy: Some(0),
+            copy: 0,
         });
         Self {
             endpoint,

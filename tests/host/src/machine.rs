@@ -218,18 +218,21 @@ pub struct Machine {
     random: Mutex<Random>,
     journal: Mutex<Journal>,
     gic: Mutex<Gic>,
-    failure: Mutex<Option<Failure>>,
+    incident: Mutex<Option<Incident>>,
     /// Set if partitions at S-EL0 can be confined.
     pub confines_s_el0: AtomicBool,
     /// Bits of the longest vectors that partitions can have, or 0 without SVE.
     pub vector_bits: AtomicU32,
 }
 
-/// One access of the engine to Secure memory that fails.
-struct Failure {
+/// Something that happens at one access of the engine to Secure memory.
+struct Incident {
     range: Range<u64>,
-    /// The number of accesses to the range that succeed before.
+    /// The number of accesses to the range before.
     others: u64,
+    /// The address and the bytes that EL3 writes just before the access. Without them the access
+    /// fails.
+    written: Option<(u64, Vec<u8>)>,
 }
 
 fn empty_tables(count: usize) -> Box<[Table]> {
@@ -278,7 +281,7 @@ impl Machine {
             random: Mutex::new(Random::new(seed)),
             journal: Mutex::default(),
             gic: Mutex::new(Gic::new(pes)),
-            failure: Mutex::default(),
+            incident: Mutex::default(),
             confines_s_el0: AtomicBool::new(true),
             vector_bits: AtomicU32::new(0),
         }
@@ -287,18 +290,33 @@ impl Machine {
     /// Makes one access of the engine to Secure memory within `range` fail, after that many other
     /// accesses to the range.
     pub fn fail_access(&self, range: Range<u64>, others: u64) {
-        *self.failure.lock().unwrap() = Some(Failure { range, others });
+        *self.incident.lock().unwrap() = Some(Incident {
+            range,
+            others,
+            written: None,
+        });
     }
 
-    /// Returns whether the failure of [`Self::fail_access`] is still to come.
-    pub fn is_failure_ahead(&self) -> bool {
-        self.failure.lock().unwrap().is_some()
+    /// Has EL3 write to Secure memory just before one access of the engine to `range`, after that
+    /// many other accesses to the range.
+    pub fn write_at_access(&self, range: Range<u64>, others: u64, at: u64, bytes: &[u8]) {
+        *self.incident.lock().unwrap() = Some(Incident {
+            range,
+            others,
+            written: Some((at, bytes.to_vec())),
+        });
+    }
+
+    /// Returns whether what [`Self::fail_access`] or [`Self::write_at_access`] asks for is still to
+    /// come.
+    pub fn is_incident_ahead(&self) -> bool {
+        self.incident.lock().unwrap().is_some()
     }
 
     /// Returns `Err` if an access of the engine fails.
     pub(crate) fn answers(&self, world: World, from: u64) -> Result<(), AccessFault> {
-        let mut failure = self.failure.lock().unwrap();
-        let Some(next) = failure
+        let mut incident = self.incident.lock().unwrap();
+        let Some(next) = incident
             .as_mut()
             .filter(|next| world == World::Secure && next.range.contains(&from))
         else {
@@ -308,8 +326,12 @@ impl Machine {
             next.others -= 1;
             return Ok(());
         }
-        *failure = None;
-        Err(AccessFault)
+        let written = incident.take().and_then(|incident| incident.written);
+        let (at, bytes) = written.ok_or(AccessFault)?;
+        let mut memory = self.memory();
+        memory.write(World::Secure, at, &bytes)?;
+        memory.clean(World::Secure, &(at..at + bytes.len() as u64));
+        Ok(())
     }
 
     pub(crate) fn this(&self) -> Arc<Self> {

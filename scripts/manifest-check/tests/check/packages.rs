@@ -96,6 +96,29 @@ fn a_package_that_is_not_there_twice() {
     assert_eq!(fits.judge(&["."]), (0, vec![]));
 }
 
+#[test]
+fn no_room_for_the_packages_of_a_live_activation() {
+    let case = Case::new("live_copies")
+        .write("two.bin", vec![0; 0x4_1000])
+        .change(
+            "two.dts",
+            "execution-ctx-count = <2>;",
+            "execution-ctx-count = <1>;\n\tlifecycle-support;\n\tlive-activation-support;\n\t\
+             live-activation-register = <1>;\n\timage-uuid = <1 2 3 4>;",
+        )
+        .change("spmc.dts", "vcpu_count = <2>", "vcpu_count = <1>");
+    let (status, faults) = case.judge(&["."]);
+    let place = case.place("two.dts", "live-activation-support");
+    let found: Vec<_> = faults
+        .iter()
+        .map(|fault| (fault.place.as_str(), fault.message.as_str()))
+        .collect();
+    let message = "two: no room for two copies of its package: its image cannot be replaced";
+    assert_eq!((status, found), (0, vec![(place.as_str(), message)]));
+    let fits = case.write("two.bin", vec![0; 0x4_0000]);
+    assert_eq!(fits.judge(&["."]), (0, vec![]));
+}
+
 /// A third package, with the manifest of the first one, at a place of its own.
 const STAGED: &str = r#""next": { "image": { "file": "one.bin", "offset": "0x4000" }, "pm": "one.dts",
     "uuid": "5d3cf5d1-7ad5-4f0b-b5fd-2e3c6a7d9e10", "physical-load-address": "PLACE",

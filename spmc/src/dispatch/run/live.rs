@@ -13,7 +13,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::addr::{Pa, PageRange};
-use crate::boot::{Entry, announced};
+use crate::boot::{Entry, PackageError, announced};
 use crate::error::{FfaError, Result};
 use crate::ffa::framework::{
     FINISH_RESPONSE, FOR_LIVE_ACTIVATION, START_REQUEST, START_RESPONSE, STOP_REQUEST,
@@ -73,11 +73,12 @@ impl<H: Hal> Spmc<H> {
     /// pages.
     ///
     /// `INVALID_PARAMETERS` for a range that is not Secure memory of nobody, or a package that is
-    /// not one for this partition; `NOT_SUPPORTED` without `live-activation-support`; `DENIED` if
-    /// the partition is activated already, or has not initialised; `BUSY` if another one is
-    /// activated; `ABORTED` if it failed; `RETRY` while it works. Nothing has changed then. The
-    /// partition's own code if it refuses to stop; `ABORTED` if it fails over that, or if the new
-    /// image cannot be loaded, and the old one goes on.
+    /// not one for this partition; `NO_MEMORY` without room for a copy of the package;
+    /// `NOT_SUPPORTED` without `live-activation-support`; `DENIED` if the partition is activated
+    /// already, or has not initialised; `BUSY` if another one is activated; `ABORTED` if it failed;
+    /// `RETRY` while it works. Nothing has changed then. The partition's own code if it refuses to
+    /// stop; `ABORTED` if it fails over that, or if the new image cannot be loaded, and the old one
+    /// goes on.
     fn start_activation(
         &self,
         pe: &mut Pe,
@@ -131,7 +132,10 @@ impl<H: Hal> Spmc<H> {
         }
         self.stage(pe, partition, staged).map_err(|error| {
             log::warn!("{}: no new image: {error}", frozen.config.name);
-            FfaError::InvalidParameters
+            match error {
+                PackageError::LongerThanCopy { .. } => FfaError::NoMemory,
+                _ => FfaError::InvalidParameters,
+            }
         })
     }
 
@@ -284,7 +288,7 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Brings the image back that was known to be good, in place of one that was not entered. It
-    /// finds what it handed over. Without a copy of its package the partition ends.
+    /// finds what it handed over. The partition ends if that image cannot be loaded either.
     pub(super) fn go_back(&self, pe: &mut Pe, member: Member<'_, H::Context>) {
         let Member { partition, frozen } = member;
         let good = partition.images.lock().good();

@@ -21,6 +21,11 @@ use crate::addr::{PAGE_SIZE, Pa, PageRange};
 pub const HEADER_SIZE: usize = spkg::HEADER_SIZE;
 const _: () = assert!(HEADER_SIZE == transfer_list::HEADER_SIZE);
 
+/// Says of a partition with `live-activation-support` that [`Package::reserve_copies`] took too few
+/// pages.
+pub const NOT_REPLACED: &str =
+    "no room for two copies of its package: its image cannot be replaced";
+
 /// A checked package: header, manifest and image follow each other inside the package's memory, and
 /// a HOB list is in front of the image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -209,14 +209,62 @@ fn a_package_that_is_no_new_version_is_refused_and_the_old_one_runs_on() {
         system.machine.fail_access(STAGED..STAGED + 0x5000, others);
         let before = system.snapshot();
         let started = start(system.nwd(), &good);
-        if system.machine.is_failure_ahead() {
+        if system.machine.is_incident_ahead() {
             assert_eq!(started, 0);
             break;
         }
         assert_eq!((started, before), (INVALID_PARAMETERS, system.snapshot()));
         others += 1;
     }
-    assert!(others >= 8, "{others}");
+    // The header, and then each page.
+    assert_eq!(others, 6);
     assert_eq!(finish(system.nwd()), 0);
     assert_eq!(served(system.nwd()).0, 2);
+}
+
+// Only what was judged is loaded: EL3's memory is read by one access after the other, and can
+// change before each.
+// req: LIVE-04
+#[test]
+fn a_package_that_changes_while_it_is_copied_is_judged_as_it_was_copied() {
+    let spec = live("sp1", &[]).script(count);
+    let good = version(&spec, 2);
+    let pages = good.len() as u64 / 0x1000;
+    let manifest = 0x1000..0x1000 + u64::from(u32::from_le_bytes(good[12..16].try_into().unwrap()));
+    // The offset of the manifest, the size of the image, and the manifest itself.
+    for (at, page) in [(8, 0), (22, 0), (0x1000 + 0x48, 1)] {
+        let mut others = 0;
+        loop {
+            let system = boot(spec.clone());
+            let nwd = system.nwd();
+            stage(&system, &good);
+            let changed = [good[at as usize] ^ 0xc0];
+            let staged = STAGED..STAGED + pages * 0x1000;
+            system
+                .machine
+                .write_at_access(staged, others, STAGED + at, &changed);
+            let before = system.snapshot();
+            let status = start(nwd, &good);
+            // First comes the header, and then one page after the other.
+            if others <= 1 + page {
+                assert_eq!(status, INVALID_PARAMETERS, "{at:#x} {others}");
+                assert_eq!(before, system.snapshot());
+                assert_eq!(served(nwd), (b's', 1));
+            } else {
+                assert_eq!(status, 0, "{at:#x} {others}");
+                let mut loaded = vec![0; (manifest.end - manifest.start) as usize];
+                let from = partition_base(0) + manifest.start;
+                let read = system.machine.memory().read(Secure, from, &mut loaded);
+                assert!(read.is_ok());
+                assert!(loaded == good[manifest.start as usize..manifest.end as usize]);
+                assert_eq!(finish(nwd), 0);
+                assert_eq!(served(nwd), (2, 1));
+            }
+            if system.machine.is_incident_ahead() {
+                assert_eq!(others, 1 + pages);
+                break;
+            }
+            others += 1;
+        }
+    }
 }

@@ -139,7 +139,7 @@ fn a_package_of_which_one_access_fails_is_left_out() {
         assert_eq!(system.boot_answer().function(), MSG_WAIT);
         assert!(is_there(&system, SP1));
         let boots = is_there(&system, SP2);
-        assert_eq!(boots, system.machine.is_failure_ahead(), "{others}");
+        assert_eq!(boots, system.machine.is_incident_ahead(), "{others}");
         boots
     };
     let accesses = (0..).take_while(|others| !boots(*others)).count();
@@ -157,7 +157,7 @@ fn a_partition_is_not_restarted_if_its_memory_does_not_answer() {
         system.machine.fail_access(own, others);
         assert_eq!(system.nwd().request(SP1, [1; 5]).error(), Some(ABORTED));
         let restarts = is_there(&system, SP1);
-        assert_eq!(restarts, system.machine.is_failure_ahead(), "{others}");
+        assert_eq!(restarts, system.machine.is_incident_ahead(), "{others}");
         assert!(is_there(&system, SP2));
         restarts
     };

@@ -190,7 +190,7 @@ fn a_message_of_which_one_access_fails_is_not_sent() {
     let fails = |page: u64, others: u64, send: &dyn Fn() -> u64| {
         system.machine.fail_access(page..page + 0x1000, others);
         let answer = send();
-        let fails = !system.machine.is_failure_ahead();
+        let fails = !system.machine.is_incident_ahead();
         assert_eq!(answer, if fails { code(ABORTED) } else { 0 }, "{others}");
         fails
     };
