@@ -46,6 +46,8 @@ selections! {
     Scheduling = "scheduling",
     /// A partition that is replaced by another image of itself.
     Live = "live",
+    /// Partitions at S-EL0, or without a state, that are replaced.
+    LiveKinds = "live-kinds",
     /// PEs other than the first have no entry point in the SPMC.
     FirstPeOnly = "first-pe-only",
     /// More PEs than the SPMC has room for.

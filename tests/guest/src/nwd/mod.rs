@@ -134,6 +134,7 @@ pub fn main() -> ! {
         Selection::InterruptSoak => run(tests::INTERRUPT_SOAK),
         Selection::Scheduling => run(tests::SCHEDULING),
         Selection::Live => run(tests::LIVE),
+        Selection::LiveKinds => run(tests::LIVE_KINDS),
         Selection::FirstPeOnly => run(tests::FIRST_PE_ONLY),
         Selection::ManyPes => run(tests::MANY_PES),
         Selection::EachPe => run(tests::EACH_PE),

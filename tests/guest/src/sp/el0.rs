@@ -12,6 +12,7 @@ pub fn boot(identity: &'static Identity, entry: &[u64; 8]) -> ! {
     prepare(identity, entry);
     introduce(identity);
     tests::s_el0::during_initialisation();
+    tests::scheduling::live_activation::during_initialisation(identity);
     println!("# {}: initialised", identity.name);
     serve(identity, entry)
 }

@@ -139,6 +139,14 @@ pub const LIVE: &[&[Test]] = &[
     scheduling::live_activation::TESTS,
 ];
 
+/// The tests for the layout in which partitions of other kinds are replaced.
+pub const LIVE_KINDS: &[&[Test]] = &[
+    setup::version::TESTS,
+    interrupts::interrupt_soak::SETUP,
+    scheduling::live_kinds::TESTS,
+    scheduling::live_activation::AT_S_EL0,
+];
+
 /// The tests for a boot in which EL3 knows no entry point of PEs other than the first.
 pub const FIRST_PE_ONLY: &[&[Test]] = &[
     setup::version::TESTS,

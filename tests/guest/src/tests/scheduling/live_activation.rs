@@ -17,7 +17,7 @@ use crate::rt::call::{Regs, call};
 use crate::rt::check::{Check, equal, fail, holds};
 use crate::rt::page::PAGE_SIZE;
 use crate::rt::stage1::{self, Attributes};
-use crate::rt::{PATIENCE_MS, wait_until};
+use crate::rt::{PATIENCE_MS, exception_level, wait_until};
 use crate::sp::{self, Command, Identity, Sp, fault};
 use crate::support::borrowing::{Borrow, give_back, is_fine};
 use crate::support::helper_call::{self, request};
@@ -25,7 +25,7 @@ use crate::support::interrupt_handler::{comes_to, let_through};
 use crate::support::sharing::share;
 use crate::{command, helper, test};
 
-/// The tests of this file. From the fifth one on, sp3 runs the second image.
+/// The tests of this file for the layout `live`. From the fifth one on, sp3 runs the second image.
 pub const TESTS: &[Test] = &[
     test!(
         refused_activations,
@@ -57,6 +57,18 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
+/// The tests for a partition at S-EL0.
+pub const AT_S_EL0: &[Test] = &[
+    test!(
+        activations_under_load,
+        "sp3 at S-EL0 is replaced again and again, and no request is lost"
+    ),
+    test!(
+        what_a_new_image_finds,
+        "Shared memory and notifications outlive the image of sp3 at S-EL0"
+    ),
+];
+
 /// Code of the partitions.
 pub const HELPERS: &[Command] = &[
     helper!(begin),
@@ -67,6 +79,9 @@ pub const HELPERS: &[Command] = &[
     helper!(notified),
     helper!(add),
 ];
+
+/// The number of the helper [`begin`].
+pub const BEGIN: u32 = command!(begin);
 
 /// w2 of the messages. The answer to each has the next number.
 mod message {
@@ -100,10 +115,27 @@ static AT_STOP: AtomicU64 = AtomicU64::new(0);
 /// In [`AT_STOP`]: sp3 fails.
 const DIE: u64 = 1;
 
+/// The names of images that hand their state over, and of those that have none to hand over.
+const WITH_STATE: &str = "live image ";
+const WITHOUT_STATE: &str = "stateless image ";
+
 /// Returns the number of the image, if it is one of these.
 fn image(identity: &Identity) -> Option<u64> {
-    let number = identity.name.strip_prefix("live image ")?;
+    let mut names = [WITH_STATE, WITHOUT_STATE].into_iter();
+    let number = names.find_map(|name| identity.name.strip_prefix(name))?;
     Some((number.as_bytes()[0] - b'0').into())
+}
+
+/// Returns whether the image hands its state over.
+fn has_state(identity: &Identity) -> bool {
+    identity.name.starts_with(WITH_STATE)
+}
+
+/// Maps a page in stage 1, which a partition at S-EL0 does not have.
+fn map(address: u64, attributes: Attributes) {
+    if exception_level() == 1 {
+        stage1::map(address, attributes);
+    }
 }
 
 /// Returns the words that the live state consists of, each with its copy in the region.
@@ -120,15 +152,19 @@ pub fn during_initialisation(identity: &Identity) {
     let Some(image) = image(identity) else {
         return;
     };
-    stage1::map(STATE, Attributes::Data);
+    if has_state(identity) {
+        map(STATE, Attributes::Data);
+    }
     if sp::ENTRY[1].load(Ordering::Relaxed) != 1 {
         return;
     }
     if image == 3 {
         fault::die();
     }
-    for (word, copy) in state() {
-        word.store(copy.load(Ordering::Relaxed), Ordering::Relaxed);
+    if has_state(identity) {
+        for (word, copy) in state() {
+            word.store(copy.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
     TAKEOVERS.fetch_add(1, Ordering::Relaxed);
 }
@@ -148,7 +184,7 @@ pub fn stop(identity: &Identity, request: &Regs) -> Regs {
         code = INVALID_PARAMETERS as u32 as u64;
     }
     let (mut base, mut size) = (0, 0);
-    if code == 0 {
+    if code == 0 && has_state(identity) {
         for (word, copy) in state() {
             copy.store(word.load(Ordering::Relaxed), Ordering::Relaxed);
         }
@@ -185,9 +221,14 @@ fn count(sp: &Sp, [client, number, ..]: [u64; 4]) -> Check<[u64; 4]> {
 /// Makes a request of a client until sp3 is not busy. Returns the results, and behind them how
 /// often sp3 was busy.
 fn served(me: u16, client: u64, number: u64) -> Check<[u64; 4]> {
+    served_by(me, SP3, client, number)
+}
+
+/// As [`served`], by another partition than sp3.
+pub fn served_by(me: u16, partition: u16, client: u64, number: u64) -> Check<[u64; 4]> {
     let message = request(
         id::DIRECT_REQ_64,
-        route(me, SP3),
+        route(me, partition),
         command!(count),
         [client, number, 0, 0],
     );
@@ -202,7 +243,7 @@ fn served(me: u16, client: u64, number: u64) -> Check<[u64; 4]> {
     if !is_over {
         return fail(busy);
     }
-    let [image, served, takeovers, _] = helper_call::answer(me, SP3, &answer)?;
+    let [image, served, takeovers, _] = helper_call::answer(me, partition, &answer)?;
     Ok([image, served, takeovers, busy])
 }
 
@@ -236,9 +277,15 @@ fn service(message: u64, [partition, address, pages]: [u64; 3]) -> Check<i32> {
 /// Has the package at `address` loaded for sp3, once that has no work.
 #[track_caller]
 fn start(address: u64) -> Check<i32> {
+    start_of(SP3, address)
+}
+
+/// Has the package at `address` loaded for a partition, once that has no work.
+#[track_caller]
+pub fn start_of(partition: u16, address: u64) -> Check<i32> {
     let mut status = Ok(RETRY);
     wait_until(PATIENCE_MS, || {
-        status = service(message::START, [SP3.into(), address, PAGES]);
+        status = service(message::START, [partition.into(), address, PAGES]);
         !matches!(status, Ok(RETRY))
     });
     status
@@ -246,7 +293,13 @@ fn start(address: u64) -> Check<i32> {
 
 #[track_caller]
 fn finish() -> Check<i32> {
-    service(message::FINISH, [SP3.into(), 0, 0])
+    finish_of(SP3)
+}
+
+/// Has the image that is loaded for a partition take over.
+#[track_caller]
+pub fn finish_of(partition: u16) -> Check<i32> {
+    service(message::FINISH, [partition.into(), 0, 0])
 }
 
 /// Has the second image loaded for sp3.
@@ -261,8 +314,9 @@ pub fn finish_next() -> Check {
     has_status(finish()?, 0)
 }
 
+/// Fails unless a status is that code.
 #[track_caller]
-fn has_status(status: i32, code: i32) -> Check {
+pub fn has_status(status: i32, code: i32) -> Check {
     equal(status as u32, code as u32)
 }
 
@@ -437,9 +491,11 @@ fn notified(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
 
 /// Adds x5 to the word at x4 in Non-secure memory.
 fn add(_: &Sp, [address, what, ..]: [u64; 4]) -> Check<[u64; 4]> {
-    stage1::map(address, Attributes::NonSecure);
+    map(address, Attributes::NonSecure);
     poke(address, peek(address) + what);
-    stage1::unmap(address);
+    if exception_level() == 1 {
+        stage1::unmap(address);
+    }
     Ok([0; 4])
 }
 

@@ -3,6 +3,7 @@
 pub mod concurrency;
 pub mod lifecycle;
 pub mod live_activation;
+pub mod live_kinds;
 pub mod power;
 pub mod preemption;
 pub mod run;
