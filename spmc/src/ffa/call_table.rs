@@ -47,6 +47,8 @@ impl Since {
 pub struct Row {
     normal_world: Since,
     partition: Since,
+    /// The version from which on `FFA_FEATURES` reports the function to callers that have it.
+    told_to_users: Since,
     /// The version from which on `FFA_FEATURES` reports the function to everybody, although the
     /// function is an answer, or only the other world has it.
     told_to_all: Since,
@@ -63,6 +65,7 @@ impl Row {
     const NONE: Self = Self {
         normal_world: Since::Never,
         partition: Since::Never,
+        told_to_users: Since::V1_0,
         told_to_all: Since::Never,
         first_ignored: 8,
         zero: [0; 3],
@@ -116,6 +119,13 @@ impl Row {
         Self::of_both(since, Since::Never, first_ignored)
     }
 
+    const fn told_to_users(self, since: Since) -> Self {
+        Self {
+            told_to_users: since,
+            ..self
+        }
+    }
+
     const fn told_to_all(self, since: Since) -> Self {
         Self {
             told_to_all: since,
@@ -138,7 +148,8 @@ impl Row {
 
     /// Returns whether `FFA_FEATURES` reports the function to such a caller.
     pub const fn is_told(&self, origin: Origin, version: Version) -> bool {
-        self.is_for(origin, version) || self.told_to_all.includes(version)
+        self.told_to_users.includes(version) && self.is_for(origin, version)
+            || self.told_to_all.includes(version)
     }
 
     /// Returns the first of the registers up to w7 that no version reads; 8 if there is none.
@@ -221,9 +232,13 @@ const ROWS: &[(&[u32], Row)] = {
         (&[VERSION], Row::of_all(V1_0, 3)),
         (&[FEATURES], Row::of_all(V1_0, 3)),
         (&[RX_RELEASE], Row::of_all(V1_0, 2)),
+        (&[RXTX_MAP_64], Row::of_all(V1_0, 4).zero(at_1_0(4))),
+        // Every caller has 64-bit addresses, and Hafnium has the 64-bit form alone.
         (
-            &[RXTX_MAP_32, RXTX_MAP_64],
-            Row::of_all(V1_0, 4).zero(at_1_0(4)),
+            &[RXTX_MAP_32],
+            Row::of_all(V1_0, 4)
+                .zero(at_1_0(4))
+                .told_to_users(Since::Never),
         ),
         (&[RXTX_UNMAP], Row::of_all(V1_0, 2)),
         (&[PARTITION_INFO_GET], Row::of_all(V1_0, 6).zero(at_1_0(6))),
@@ -339,10 +354,12 @@ const ROWS: &[(&[u32], Row)] = {
             Row::of_partitions(V1_2, 8).told_to_all(V1_2),
         ),
         (&[NS_RES_INFO_GET], Row::of_the_normal_world(V1_3, 8)),
-        // w2 is for the reason, which nobody defines.
+        // w2 is for the reason, which nobody defines. The function is one of 1.3.
         (
             &[ABORT_32, ABORT_64],
-            Row::of_partitions(V1_2, 8).zero([0, 0, from(3) | 1 << 1]),
+            Row::of_partitions(V1_2, 8)
+                .zero([0, 0, from(3) | 1 << 1])
+                .told_to_users(V1_3),
         ),
     ]
 };
@@ -490,6 +507,23 @@ mod tests {
         }
     }
 
+    // req: FEAT-03, FEAT-08
+    #[test]
+    fn who_has_a_function_need_not_be_told() {
+        let told = |function, version| {
+            let row = find(FunctionId(function));
+            assert!(row.is_for(Origin::Partition, version));
+            row.is_told(Origin::Partition, version)
+        };
+        for version in VERSIONS {
+            assert!(!told(function::RXTX_MAP_32, version));
+            assert!(told(function::RXTX_MAP_64, version));
+        }
+        for function in [function::ABORT_32, function::ABORT_64] {
+            assert!(!told(function, Version::V1_2) && told(function, Version::V1_3));
+        }
+    }
+
     // req: FEAT-02
     #[test]
     fn nobody_has_what_is_not_in_the_table() {
@@ -501,7 +535,9 @@ mod tests {
             let call = find(FunctionId(*id));
             [Origin::NormalWorld, Origin::Partition]
                 .iter()
-                .any(|origin| call.is_told(*origin, Version::OWN))
+                .any(|origin| {
+                    call.is_for(*origin, Version::OWN) || call.is_told(*origin, Version::OWN)
+                })
         });
         assert_eq!(found.count(), known);
     }

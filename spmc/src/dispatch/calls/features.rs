@@ -35,9 +35,9 @@ impl<H: Hal> Spmc<H> {
     /// Handles `FFA_FEATURES`: returns the properties of the function in w1, or `NOT_SUPPORTED` if
     /// the caller cannot use it.
     ///
-    /// The table of calls says who is told of a function, in its 32- or 64-bit form; the Normal
-    /// world is not told of 32-bit `FFA_RXTX_MAP`. A feature id (bit 31 clear) names an
-    /// interrupt, which only its users are told, or the notifications that there are.
+    /// The table of calls says who is told of a function, in its 32- or 64-bit form. A feature id
+    /// (bit 31 clear) names an interrupt, which only its users are told, or the notifications that
+    /// there are.
     pub(super) fn features(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -54,9 +54,7 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::NotSupported);
         }
         let properties = match id.0 {
-            // The Normal world has 64-bit addresses.
-            function::RXTX_MAP_32 if normal_world => return Err(FfaError::NotSupported),
-            function::RXTX_MAP_32 | function::RXTX_MAP_64 => {
+            function::RXTX_MAP_64 => {
                 let maximum = if version >= Version::V1_2 {
                     self.manifest.mailbox_pages << 16
                 } else {

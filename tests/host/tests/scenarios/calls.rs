@@ -25,9 +25,8 @@ const DENIED_AT_S_EL1: [u64; 4] = [
     MEM_PERM_SET_64,
 ];
 
-/// Functions that `FFA_FEATURES` does not report to the Normal world, which has 64-bit addresses
-/// and whose calls are never paused.
-const NOT_TOLD: [u64; 2] = [RXTX_MAP_32, MEM_OP_PAUSE];
+/// Functions that `FFA_FEATURES` does not report to the Normal world, whose calls are never paused.
+const NOT_TOLD: [u64; 1] = [MEM_OP_PAUSE];
 
 /// Returns every id that FF-A may use.
 fn ids() -> impl Iterator<Item = u64> {

@@ -52,7 +52,8 @@ fn a_partition_says_that_it_cannot_go_on() {
     for id in [ABORT_32, ABORT_64] {
         let system = System::boot([
             PartitionSpec::new("in a request").script(move |sp| {
-                sp.call([FEATURES, id]).success();
+                // The function is one of 1.3, although partitions at 1.2 can call it.
+                sp.refused([FEATURES, id], NOT_SUPPORTED);
                 sp.serve(move |sp, _| {
                     sp.call([id]);
                     unreachable!("it is dead");
@@ -65,6 +66,13 @@ fn a_partition_says_that_it_cannot_go_on() {
             PartitionSpec::new("at once").script(move |sp| {
                 sp.call([id]);
             }),
+            PartitionSpec::new("newer").version(3).script(move |sp| {
+                sp.call([FEATURES, id]).success();
+                sp.serve(move |sp, _| {
+                    sp.call([id]);
+                    unreachable!("it is dead");
+                })
+            }),
             PartitionSpec::new("old").version(1).script(move |sp| {
                 sp.refused([id], NOT_SUPPORTED);
                 sp.refused([FEATURES, id], NOT_SUPPORTED);
@@ -74,10 +82,11 @@ fn a_partition_says_that_it_cannot_go_on() {
         let nwd = system.nwd();
         assert_eq!(nwd.request(0x8001, [0; 5]).error(), Some(ABORTED));
         assert_eq!(nwd.call([RUN, 0x8002_0000]).error(), Some(ABORTED));
-        for partition in 0x8001..=0x8003 {
+        assert_eq!(nwd.request(0x8004, [0; 5]).error(), Some(ABORTED));
+        for partition in 0x8001..=0x8004 {
             nwd.refused([DIRECT_REQ_64, partition], ABORTED);
         }
-        assert_eq!(nwd.ask(0x8004, [3; 5]), [3; 5]);
+        assert_eq!(nwd.ask(0x8005, [3; 5]), [3; 5]);
         // The function is no call of the Normal world.
         nwd.refused([id], NOT_SUPPORTED);
         nwd.refused([FEATURES, id], NOT_SUPPORTED);

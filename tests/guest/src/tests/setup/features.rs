@@ -65,23 +65,22 @@ fn features(function: u32) -> ffa::Answer {
     ffa::call(id::FEATURES, &[function as u64])
 }
 
-fn common(version: u32, maps: &[u32]) -> Check {
+fn common(version: u32) -> Check {
     for function in COMMON {
         ffa::done(&features(*function))?;
     }
     for function in NOBODY {
         ffa::refused(&features(*function), NOT_SUPPORTED)?;
     }
-    for function in maps {
-        let answer = features(*function);
-        ffa::succeeded(&answer)?;
-        // The minimum size is 4 KiB. Only from 1.2 on there is a maximum.
-        equal(answer[2] & 0xffff, 0u64)?;
-        if version < V1_2 {
-            equal(answer[2], 0u64)?;
-        }
-        equal(answer[3], 0u64)?;
+    ffa::refused(&features(id::RXTX_MAP_32), NOT_SUPPORTED)?;
+    let map = features(id::RXTX_MAP_64);
+    ffa::succeeded(&map)?;
+    // The minimum size is 4 KiB. Only from 1.2 on there is a maximum.
+    equal(map[2] & 0xffff, 0u64)?;
+    if version < V1_2 {
+        equal(map[2], 0u64)?;
     }
+    equal(map[3], 0u64)?;
     for (function, first) in [(id::MSG_SEND2, V1_1), (id::PARTITION_INFO_GET_REGS, V1_2)] {
         if version >= first {
             ffa::done(&features(function))?;
@@ -119,12 +118,11 @@ fn common(version: u32, maps: &[u32]) -> Check {
 // req: FEAT-05, FEAT-06, FEAT-07, FEAT-08
 // req: FEAT-09, FEAT-11, FEAT-12, FEAT-13, FEAT-14, FRAG-01, GEN-15, MSGW-25
 fn features_of_normal_world(_: &Nwd) -> Check {
-    common(V1_2, &[id::RXTX_MAP_64])?;
+    common(V1_2)?;
     for function in [id::RUN, id::RX_ACQUIRE, id::MSG_WAIT] {
         ffa::done(&features(function))?;
     }
     for function in [
-        id::RXTX_MAP_32,
         id::SECONDARY_EP_REGISTER,
         id::CONSOLE_LOG_32,
         id::CONSOLE_LOG_64,
@@ -149,7 +147,7 @@ fn features_of_partitions(_: &Nwd) -> Check {
 }
 
 fn features_here(sp: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
-    common(sp.identity.version, &[id::RXTX_MAP_32, id::RXTX_MAP_64])?;
+    common(sp.identity.version)?;
     for function in [
         id::MSG_WAIT,
         id::DIRECT_RESP_32,
