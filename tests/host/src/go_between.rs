@@ -104,8 +104,6 @@ pub fn instead_of(error: &Error) -> Instead {
     match error {
         // `arm-ffa` takes the hint for a part of the id.
         Error::UnrecognisedFunctionId(id) if u64::from(*id) & SVE_HINT != 0 => Instead::Take,
-        // The codes differ: that of `arm-ffa` is RETRY.
-        Error::InvalidInformationTag(_) => Instead::RefuseOtherwise,
         // The conversion of these errors to a code recurses for ever in `arm-ffa`.
         Error::MemoryManagementError(_)
         | Error::NotificationError(_)

@@ -203,8 +203,8 @@ impl<H: Hal> Spmc<H> {
     /// A logical partition asks for an image whatever the Normal world speaks, and its call looks
     /// like one of the Normal world. So such a query always gets the layout of 1.3.
     ///
-    /// `INVALID_PARAMETERS` for an unknown UUID, an index behind the list, or a tag with index 0;
-    /// `RETRY` if the list has changed since the tag was given.
+    /// `INVALID_PARAMETERS` for an unknown UUID or an index behind the list; `RETRY` if the list
+    /// has changed since the tag was given, and for a tag with index 0.
     pub(in crate::dispatch) fn partition_info_get_regs(
         &self,
         instance: &Instance<'_, H::Context>,
@@ -222,7 +222,8 @@ impl<H: Hal> Spmc<H> {
             }
         }
         if start == 0 && tag != 0 {
-            return Err(FfaError::InvalidParameters);
+            // Nothing can have gone before the first part. The code is that of Hafnium and of TF-A.
+            return Err(FfaError::Retry);
         }
         let mut el3 = SmcFrame::ZERO;
         if let Instance::Partition(_) = instance {
@@ -262,11 +263,13 @@ impl<H: Hal> Spmc<H> {
     }
 
     /// Returns the tag of the list, which changes when a partition leaves the list or comes back.
+    /// The tag is zero until then: clients of Hafnium, which has no tags, expect zero and pass zero
+    /// when they continue.
     fn list_tag(&self) -> u16 {
         self.partitions
             .iter()
             .map(Partition::turns)
-            .fold(1, u16::wrapping_add)
+            .fold(0, u16::wrapping_add)
     }
 
     /// Returns the descriptors that the query finds.

@@ -3,7 +3,7 @@
 use host_tests::ffa::*;
 use host_tests::manifest::partition_base;
 use host_tests::system::NWD_RX;
-use host_tests::{PartitionSpec, Regs, System};
+use host_tests::{PartitionSpec, Regs, Sp, System};
 use spmc::addr::World::Secure;
 
 const UUID_A: [u32; 4] = [0xe078_6148, 0xe311_f8e7, 0x0200_5ebc, 0x1bc5_d5a5];
@@ -335,17 +335,41 @@ fn a_list_by_registers_is_of_one_moment() {
     let system = System::boot([sp1, fails, sp3]);
     let nwd = system.nwd();
     let ([.., tag, _], _) = told(&nwd.call(by_registers(NIL, 0, 0)));
-    assert_ne!(tag, 0);
-    nwd.refused(by_registers(NIL, 0, tag), INVALID_PARAMETERS);
+    nwd.refused(by_registers(NIL, 0, tag ^ 1), RETRY);
     nwd.refused(by_registers(NIL, 4, tag), INVALID_PARAMETERS);
     nwd.refused(by_registers(NIL, 1, tag ^ 1), RETRY);
-    nwd.refused(by_registers(NIL, 1, 0), RETRY);
     nwd.refused(by_registers([1, 2, 3, 5], 0, 0), INVALID_PARAMETERS);
     assert_eq!(nwd.request(0x8002, [0; 5]).error(), Some(ABORTED));
     nwd.refused(by_registers(NIL, 1, tag), RETRY);
-    let ([last, ..], bytes) = told(&nwd.call(by_registers(NIL, 0, 0)));
+    let ([last, _, now, _], bytes) = told(&nwd.call(by_registers(NIL, 0, 0)));
     assert_eq!(last, 1);
     assert_eq!(bytes[24..26], 0x8003_u16.to_le_bytes());
+    nwd.refused(by_registers(NIL, 0, now), RETRY);
+    assert_eq!(nwd.call(by_registers(NIL, 1, now)).error(), None);
+}
+
+// Hafnium, as a Hypervisor and as a partition, asserts that tags are zero, and continues with zero.
+// req: PREG-02, PREG-06, PREG-07, PREG-12
+#[test]
+fn the_tag_is_zero_until_the_list_changes() {
+    let lists = |sp: &mut Sp| {
+        for start in 0..4 {
+            let answer = sp.call(by_registers(NIL, start, 0));
+            assert_eq!(told(&answer).0, [3, 3, 0, 24], "from {start}");
+        }
+        // Partitions of Hafnium's tests.
+        sp.refused(by_registers(UUID_C, 0, 0xf), RETRY);
+        sp.refused(by_registers(UUID_C, 1, 0), INVALID_PARAMETERS);
+        sp.refused(by_registers(NIL, 4, 0), INVALID_PARAMETERS);
+        sp.msg_wait();
+    };
+    let [sp1, sp2, sp3] = partitions();
+    let system = System::boot([sp1, sp2, sp3.script(lists)]);
+    let nwd = system.nwd();
+    for start in 0..4 {
+        let answer = nwd.call(by_registers(NIL, start, 0));
+        assert_eq!(told(&answer).0, [3, 3, 0, 24], "from {start}");
+    }
 }
 
 // A list counts as changed if it looks the same, but members have failed and come back meanwhile.

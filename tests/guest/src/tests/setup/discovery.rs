@@ -168,7 +168,7 @@ fn lists(properties: u32) -> Check {
 
     ffa::refused(&info_get_regs(UNKNOWN_UUID, 0, 0), INVALID_PARAMETERS)?;
     ffa::refused(&info_get_regs([0; 4], 2, tag), INVALID_PARAMETERS)?;
-    ffa::refused(&info_get_regs([0; 4], 0, tag), INVALID_PARAMETERS)?;
+    ffa::refused(&info_get_regs([0; 4], 0, tag | 1), RETRY)?;
     ffa::refused(&info_get_regs([0; 4], 1, tag ^ 1), RETRY)
 }
 
