@@ -48,8 +48,9 @@ impl<H: Hal> Spmc<H> {
     /// Handles `FFA_RXTX_MAP`: registers the caller's buffers, which it must own exclusively.
     ///
     /// `INVALID_PARAMETERS` for a bad count or address, or overlapping buffers; `DENIED` if a pair
-    /// is registered, or for memory that is not exclusively the caller's; `NO_MEMORY` if the pages
-    /// cannot be recorded.
+    /// is registered; `NO_MEMORY` if the pages cannot be recorded. Memory that is not exclusively
+    /// the caller's is `DENIED` to the Normal world, and `INVALID_PARAMETERS` of a partition, as
+    /// Hafnium answers.
     pub(super) fn rxtx_map(
         &self,
         pe: &mut Pe,
@@ -64,11 +65,20 @@ impl<H: Hal> Spmc<H> {
         {
             return self.rxtx_map_vm(pe);
         }
+        let foreign = match instance {
+            Instance::NormalWorld(_) => FfaError::Denied,
+            Instance::Partition(_) => FfaError::InvalidParameters,
+        };
+        // Of memory, `DENIED` says that it is not exclusively the caller's.
+        let told = |error| match error {
+            FfaError::Denied => foreign,
+            error => error,
+        };
         let buffer = |address: u64| {
             if pages == 0 || !address.is_multiple_of(PAGE_SIZE) {
                 return Err(FfaError::InvalidParameters);
             }
-            PageRange::new(Ipa::new(address), pages.into()).ok_or(FfaError::Denied)
+            PageRange::new(Ipa::new(address), pages.into()).ok_or(foreign)
         };
         let (tx, rx) = (buffer(tx)?, buffer(rx)?);
         let pair = BufferPages { tx, rx };
@@ -77,13 +87,14 @@ impl<H: Hal> Spmc<H> {
             if let Instance::Partition(partition) = instance
                 && partition.images.lock().take_kept_buffers()
             {
-                self.move_buffers(endpoint, &mut mailbox, former, pair)?;
+                self.move_buffers(endpoint, &mut mailbox, former, pair)
+                    .map_err(told)?;
                 return Ok(Answer::success([]));
             }
             return Err(FfaError::Denied);
         }
-        let buffers = endpoint.memory.lock().lock_mailbox(&self.hal, pair)?;
-        mailbox.map(buffers)?;
+        let locked = endpoint.memory.lock().lock_mailbox(&self.hal, pair);
+        mailbox.map(locked.map_err(told)?)?;
         Ok(Answer::success([]))
     }
 

@@ -228,8 +228,8 @@ fn a_device_is_not_sent_in_any_other_way() {
     stage.run(SP1, |sp| {
         sp.call([RXTX_UNMAP]).success();
         let other = sp.tx();
-        sp.refused([RXTX_MAP_64, DEVICE, other, 1], DENIED);
-        sp.refused([RXTX_MAP_64, other, DEVICE, 1], DENIED);
+        sp.refused([RXTX_MAP_64, DEVICE, other, 1], INVALID_PARAMETERS);
+        sp.refused([RXTX_MAP_64, other, DEVICE, 1], INVALID_PARAMETERS);
         sp.map_buffers();
         sp.refused([MEM_LEND_64, 96, 96, DEVICE, 1], INVALID_PARAMETERS);
     });

@@ -102,9 +102,11 @@ fn bad_pairs_of_a_partition() {
                 sp.refused(call, INVALID_PARAMETERS);
             }
             for call in foreign_pairs(TX, RX) {
-                sp.refused(call, DENIED);
+                sp.refused(call, INVALID_PARAMETERS);
             }
-            sp.refused([RXTX_MAP_64, NWD_TX, NWD_RX, 1], DENIED);
+            sp.refused([RXTX_MAP_64, NWD_TX, NWD_RX, 1], INVALID_PARAMETERS);
+            // A test of Hafnium for single partitions.
+            sp.refused([RXTX_MAP_64, 0x1000, 0x2000, 1], INVALID_PARAMETERS);
             sp.call([RXTX_MAP_64, TX, RX, 1]).success();
             sp.msg_wait();
         }),
@@ -199,7 +201,7 @@ fn registered_buffers_take_part_in_no_transaction() {
             sp.call([MEM_SHARE_64, length, length]).handle();
             // A shared page cannot become a buffer.
             sp.call(UNMAP).success();
-            sp.refused([RXTX_MAP_64, TX, RX, 1], DENIED);
+            sp.refused([RXTX_MAP_64, TX, RX, 1], INVALID_PARAMETERS);
             sp.msg_wait();
         }),
         PartitionSpec::new("sp2"),

@@ -56,7 +56,7 @@ fn no_buffers(_: &Nwd) -> Check {
 // req: RXTX-03, RXTX-07, RXTX-18, RXTX-19, RXTX-24, GEN-14, GEN-28, GEN-30, MEMD-10
 fn rxtx_map_errors(_: &Nwd) -> Check {
     let (tx, rx) = (nwd::TX.address(), nwd::RX.address());
-    refuse_bad_buffers(BUFFERS.address())?;
+    refuse_bad_buffers(BUFFERS.address(), DENIED)?;
     for foreign in [SPMC, SP1_MEMORY, EL3[2], NORMAL_UART, SECURE_UART] {
         ffa::refused(&map(foreign, rx, 1), DENIED)?;
         ffa::refused(&map(tx, foreign, 1), DENIED)?;
@@ -64,8 +64,9 @@ fn rxtx_map_errors(_: &Nwd) -> Check {
     ffa::refused(&ffa::call(id::RXTX_UNMAP, &[]), INVALID_PARAMETERS)
 }
 
-/// Tries buffers that are wrong for every caller. `base` is the start of four pages of the caller.
-fn refuse_bad_buffers(base: u64) -> Check {
+/// Tries buffers that are wrong for every caller. `base` is the start of four pages of the caller,
+/// who is told `foreign` of memory that is not its own.
+fn refuse_bad_buffers(base: u64, foreign: i32) -> Check {
     let bad = [
         (base, base + PAGE, 0),           // no page
         (base, base + PAGE, 64),          // more than the field holds
@@ -86,7 +87,7 @@ fn refuse_bad_buffers(base: u64) -> Check {
         (0, base),
         (u64::MAX - PAGE + 1, base),
     ] {
-        ffa::refused(&map(tx, rx, 1), DENIED)?;
+        ffa::refused(&map(tx, rx, 1), foreign)?;
     }
     Ok(())
 }
@@ -141,7 +142,7 @@ fn map_errors(_: &Sp, [other_partition, normal_world, ..]: [u64; 4]) -> Check<[u
     ffa::done(&ffa::call(id::RXTX_UNMAP, &[]))?;
 
     let free = sp::free_memory();
-    refuse_bad_buffers(free)?;
+    refuse_bad_buffers(free, INVALID_PARAMETERS)?;
     for foreign in [
         other_partition,
         normal_world,
@@ -150,8 +151,8 @@ fn map_errors(_: &Sp, [other_partition, normal_world, ..]: [u64; 4]) -> Check<[u
         NORMAL_UART,
         SECURE_UART,
     ] {
-        ffa::refused(&map(foreign, rx, 1), DENIED)?;
-        ffa::refused(&map(tx, foreign, 1), DENIED)?;
+        ffa::refused(&map(foreign, rx, 1), INVALID_PARAMETERS)?;
+        ffa::refused(&map(tx, foreign, 1), INVALID_PARAMETERS)?;
     }
     ffa::done(&map(tx, rx, 1))?;
     Ok([0; 4])
