@@ -67,12 +67,14 @@ struct Query {
 }
 
 impl Query {
-    /// Decodes x1 and w2.
-    fn decode(id: FunctionId, frame: &SmcFrame) -> Self {
-        Self {
+    /// Decodes x1 and w2. `INVALID_PARAMETERS` if w2 is -1, for no pages at all.
+    fn decode(id: FunctionId, frame: &SmcFrame) -> Result<Self> {
+        let more = frame.w(2);
+        let pages = more.checked_add(1).ok_or(FfaError::InvalidParameters)?;
+        Ok(Self {
             base: address(id, frame.x[1]),
-            pages: u64::from(frame.w(2)).saturating_add(1).min(MAX_PAGES),
-        }
+            pages: u64::from(pages).min(MAX_PAGES),
+        })
     }
 }
 
@@ -96,10 +98,11 @@ impl Request {
 
 impl<H: Hal> Spmc<H> {
     /// Handles `FFA_MEM_PERM_GET`: returns the permissions of the page at x1 and, in w3, how many
-    /// of the w2 pages behind it have the same.
+    /// of the w2 pages behind it have the same. As for Hafnium, pages of different kinds do not
+    /// count together: buffers and other memory, for example.
     ///
     /// `DENIED` as [`check_caller`]; `INVALID_PARAMETERS` for an address that is not of a page that
-    /// the partition has.
+    /// the partition has, and for no pages.
     pub(in crate::dispatch) fn mem_perm_get(
         &self,
         current: &Current<'_, H::Context>,
@@ -107,17 +110,19 @@ impl<H: Hal> Spmc<H> {
         frame: &SmcFrame,
     ) -> Result<Answer> {
         check_caller(current)?;
-        let Query { base, pages } = Query::decode(id, frame);
+        let Query { base, pages } = Query::decode(id, frame)?;
         let memory = current.partition.endpoint.memory.lock();
-        let permissions = |index: u64| {
+        let page = |index: u64| {
             let at = base.checked_add(index.checked_mul(PAGE_SIZE)?)?;
             let page = PageRange::new(Ipa::new(at), 1)?;
-            let (_, leaf) = memory.inspect(&self.hal, [page].into_iter())?;
-            leaf.is_valid().then(|| leaf.attributes().permissions)
+            let found = memory.inspect(&self.hal, [page].into_iter());
+            found.filter(|(_, leaf)| leaf.is_valid())
         };
-        let first = permissions(0).ok_or(FfaError::InvalidParameters)?;
-        let more = (1..pages).take_while(|index| permissions(*index) == Some(first));
-        Ok(Answer::success([encode(first), more.count() as u32]))
+        let first = page(0).ok_or(FfaError::InvalidParameters)?;
+        let more = (1..pages).take_while(|index| page(*index) == Some(first));
+        let (_, leaf) = first;
+        let permissions = encode(leaf.attributes().permissions);
+        Ok(Answer::success([permissions, more.count() as u32]))
     }
 
     /// Handles `FFA_MEM_PERM_SET`: sets the permissions of the w2 pages from x1 on to those in w3.

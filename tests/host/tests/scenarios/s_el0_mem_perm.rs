@@ -99,6 +99,26 @@ fn a_partition_gives_its_pages_permissions() {
     });
 }
 
+// req: SEL0-08, PERM-01
+#[test]
+fn buffers_are_not_counted_together_with_other_pages() {
+    alone(|sp| {
+        let (data, tx) = (sp.base() + 0x2_0000, sp.base() + 0x2_2000);
+        set(sp, data, 5, READ_WRITE);
+        assert_eq!(get(sp, data, 9), (READ_WRITE, 4));
+        sp.call_by(Conduit::Svc, [RXTX_MAP_64, tx, tx + 0x1000, 1])
+            .success();
+        for (page, more) in [(data, 1), (tx, 1), (tx + 0x1000, 0), (tx + 0x2000, 0)] {
+            assert_eq!(get(sp, page, 9), (READ_WRITE, more));
+        }
+        sp.call_by(Conduit::Svc, [RXTX_UNMAP]).success();
+        assert_eq!(get(sp, data, 9), (READ_WRITE, 4));
+        serve(sp)
+    })
+    .nwd()
+    .ask(0x8001, [0; 5]);
+}
+
 // req: SEL0-08, MEMO-02, PERM-03, PERM-04, PERM-05, PERM-12, PERM-15
 #[test]
 fn permissions_that_cannot_be_given_are_refused() {
@@ -146,6 +166,9 @@ fn permissions_that_cannot_be_given_are_refused() {
             !0xfff,
         ] {
             sp.refused([MEM_PERM_GET_64, address], INVALID_PARAMETERS);
+        }
+        for call in [MEM_PERM_GET_32, MEM_PERM_GET_64] {
+            sp.refused([call, page, 0xffff_ffff], INVALID_PARAMETERS);
         }
         // Memory that is not the partition's alone keeps at most the permissions of the manifest.
         sp.refused([MEM_PERM_SET_64, WATCHED, 1, READ_WRITE], DENIED);
