@@ -374,9 +374,9 @@ impl<H: Hal> Spmc<H> {
     /// and the requester gets the PE.
     ///
     /// `INVALID_PARAMETERS` for a reserved register, a source that is not the caller, or a
-    /// destination that does not exist; `DENIED` if no request is being processed, or if kind or
-    /// destination are not those of the request. The response may be of either width, whichever the
-    /// request had.
+    /// destination that is the caller or does not exist; `DENIED` if no request is being processed,
+    /// or if kind or destination are not those of the request. The response may be of either width,
+    /// whichever the request had.
     #[inline(always)]
     pub(in crate::dispatch) fn direct_response<'s>(
         &'s self,
@@ -462,7 +462,7 @@ impl<H: Hal> Spmc<H> {
                     && request.message == w2 => {}
             _ if K::MESSAGE == Message::DirectReq
                 && self.is_wide_response(id, &route, w2, current, frame) => {}
-            _ => return Err(self.why_no_response(route.destination)),
+            _ => return Err(self.why_no_response(&route)),
         }
         current.vcpu.model().permits(Leave::Respond)?;
         current.vcpu.step(event)?;
@@ -520,13 +520,14 @@ impl<H: Hal> Spmc<H> {
         fits
     }
 
-    /// Returns the error of a response to `destination` that answers no request.
+    /// Returns the error of a response along `route` that answers no request.
     #[cold]
-    fn why_no_response(&self, destination: PartitionId) -> FfaError {
-        if destination == self.spmc_id()
+    fn why_no_response(&self, route: &Route) -> FfaError {
+        let destination = route.destination;
+        let exists = destination == self.spmc_id()
             || destination.is_logical()
-            || self.endpoint(destination).is_some()
-        {
+            || self.endpoint(destination).is_some();
+        if exists && destination != route.source {
             FfaError::Denied
         } else {
             FfaError::InvalidParameters

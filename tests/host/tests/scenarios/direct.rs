@@ -238,6 +238,7 @@ fn bad_responses() {
         PartitionSpec::new("sp1").script(|sp| {
             // No request yet.
             sp.refused([DIRECT_RESP_64, 0x8001_0000], DENIED);
+            sp.refused([DIRECT_RESP_64, 0x8001_8001], INVALID_PARAMETERS);
             let mut request = sp.msg_wait();
             for _ in 0..2 {
                 sp.refused([DIRECT_RESP_64, 0x8001_0000, 1], INVALID_PARAMETERS);
@@ -245,6 +246,7 @@ fn bad_responses() {
                 sp.refused([DIRECT_RESP_64, 0x8002_0000], INVALID_PARAMETERS);
                 sp.refused([DIRECT_RESP_64, 0x0000_0000], INVALID_PARAMETERS);
                 sp.refused([DIRECT_RESP_64, 0x8001_8005], INVALID_PARAMETERS);
+                sp.refused([DIRECT_RESP_64, 0x8001_8001], INVALID_PARAMETERS);
                 // These endpoints exist, but did not send the request.
                 sp.refused([DIRECT_RESP_64, 0x8001_8002], DENIED);
                 sp.refused([DIRECT_RESP_64, 0x8001_0001], DENIED);
