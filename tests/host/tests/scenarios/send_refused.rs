@@ -269,6 +269,14 @@ fn senders_and_receivers_that_may_not_be() {
                 let bytes = build(function, SP1, receiver, page).encode(V12);
                 sp.memory_refused(function, &bytes, DENIED);
             }
+            // This comes before what the receiver would get, and before the addresses.
+            let mut nothing = build(function, SP1, 1, page);
+            nothing.receivers[0].permissions = 0;
+            sp.memory_refused(function, &nothing.encode(V12), DENIED);
+            for (sender, receiver) in [(SP2, SP3), (1, SP3)] {
+                let bytes = build(function, sender, receiver, page + 1).encode(V12);
+                sp.memory_refused(function, &bytes, DENIED);
+            }
             let bytes = build(function, SP1, SP1, page).encode(V12);
             sp.memory_refused(function, &bytes, INVALID_PARAMETERS);
         });
