@@ -517,6 +517,34 @@ fn the_normal_world_sends_only_its_own_memory() {
     }
 }
 
+// req: MEMD-10, MEMO-07
+#[test]
+fn the_normal_world_does_not_send_what_a_manifest_gives() {
+    let given = NWD_PAGES + 0x8_0000;
+    let region = |base, attributes| Region {
+        name: "normal",
+        base,
+        relative: false,
+        pages: 1,
+        attributes,
+    };
+    let stage = Stage::with(move |spec| {
+        let regions = match spec.name.as_str() {
+            "sp1" => vec![region(given, 8 | 1)],
+            "sp3" => vec![region(given + 0x2000, 8 | 3)],
+            _ => Vec::new(),
+        };
+        spec.with(|sp| sp.regions = regions)
+    });
+    // A page of each manifest, and one of a manifest with one of the Normal world.
+    for page in [given, given + 0x2000, given - 0x2000] {
+        for (function, transaction) in sends(0, page) {
+            let bytes = transaction.encode(V12);
+            stage.nwd().memory_refused(function, &bytes, DENIED);
+        }
+    }
+}
+
 // req: MEMD-08, MEMX-18
 #[test]
 fn ranges_of_one_region_do_not_overlap() {
