@@ -45,15 +45,33 @@ pub struct Spmc {
     pub executable: Executable,
 }
 
+/// The additions that an image of the SPMC has to the one that ships, which has none.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Extras {
+    /// Lines of the log at `debug` and `trace`.
+    pub log: bool,
+}
+
+impl Extras {
+    /// Returns the arguments of cargo by which it builds that image.
+    fn arguments(self) -> &'static [&'static str] {
+        if self.log {
+            &["--no-default-features"]
+        } else {
+            &[]
+        }
+    }
+}
+
 /// Builds what runs on the target: the SPMC, which is the same for all boards, and the guests that
 /// the layout needs, or all layouts of the board.
-pub fn build(board: &Board, layout: Option<&str>) -> Result<Spmc> {
+pub fn build(board: &Board, layout: Option<&str>, extras: Extras) -> Result<Spmc> {
     let guests = guests(board, layout)?;
     step(
         &format!("building the SPMC and the guests for {}", board.name),
         || {
             let place = Place::usual()?;
-            run(&mut spmc_command(&place)?)?;
+            run(&mut spmc_command(&place, extras)?)?;
             let mut command = build_command("guest", GUEST_PROFILE, &[], &place)?;
             command.args(["--features", BARE_METAL]);
             for name in &guests {
@@ -95,7 +113,7 @@ impl Place {
 
 /// Builds the raw image of the SPMC in `place`, without looking anything up in the network.
 pub fn build_in(place: &Place) -> Result<Vec<u8>> {
-    run(spmc_command(place)?.args(["--offline", "--locked"]))?;
+    run(spmc_command(place, Extras::default())?.args(["--offline", "--locked"]))?;
     Ok(read(&place.products.join(TARGET).join(SPMC_PROFILE).join(SPMC))?.image)
 }
 
@@ -211,9 +229,9 @@ fn cargo_command_in(tree: &Path, products: &Path, subcommand: &str) -> Command {
     command
 }
 
-fn spmc_command(place: &Place) -> Result<Command> {
+fn spmc_command(place: &Place, extras: Extras) -> Result<Command> {
     let mut command = build_command(SPMC_PACKAGE, SPMC_PROFILE, SMALL, place)?;
-    command.arg("--bins");
+    command.arg("--bins").args(extras.arguments());
     Ok(command)
 }
 

@@ -39,7 +39,7 @@ pub enum Command {
     /// Install what is missing, build TF-A and mdBook
     Setup,
     /// Build the SPMC and the guests: target/spmc.elf, target/spmc.bin
-    Build(OfBoard),
+    Build(Spmc),
     /// Build the SPMC and TF-A again in other folders, and fail if an image differs
     Reproduce,
     /// Judge the crates of the image and of the tools, and write a CycloneDX document for each
@@ -198,18 +198,28 @@ pub struct OfBoard {
     pub board: &'static Board,
 }
 
+/// The choices that make an SPMC.
+#[derive(Args)]
+pub struct Spmc {
+    #[command(flatten)]
+    pub of: OfBoard,
+    /// The SPMC's log level
+    ///
+    /// The SPMC that ships has no lines at `debug` and `trace`. For these levels one is built that
+    /// has, until the next command builds target/spmc.bin.
+    #[arg(long, value_name = "LEVEL", value_parser = log_levels())]
+    pub log: Option<u32>,
+}
+
 /// The choices that make an image.
 #[derive(Args)]
 pub struct Image {
     #[command(flatten)]
-    pub of: OfBoard,
+    pub spmc: Spmc,
     /// A folder below manifests/ (for other boards: platform/BOARD/manifests/), or the path of a
     /// folder or of an sp_layout.json
     #[arg(long, value_name = "LAYOUT", default_value = "default")]
     pub partitions: String,
-    /// The SPMC's log level
-    #[arg(long, value_name = "LEVEL", value_parser = log_levels())]
-    pub log: Option<u32>,
 }
 
 /// A boot whose calls may be shown.
@@ -293,10 +303,10 @@ mod tests {
             panic!("`run` is a command");
         };
         let run = run.boot;
-        assert_eq!(run.image.of.board.name, BOARDS[0].name);
+        assert_eq!(run.image.spmc.of.board.name, BOARDS[0].name);
         assert_eq!(run.image.partitions, "default");
         assert_eq!(run.silence, Patience::USUAL);
-        assert_eq!((run.smp, run.seed, run.image.log), (4, None, None));
+        assert_eq!((run.smp, run.seed, run.image.spmc.log), (4, None, None));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sp_layout::{Contents, Form, MAX_CONFIG, MAX_PACKAGES};
 
 use crate::board::{Board, QEMU_VIRT};
-use crate::build::{self, Spmc};
+use crate::build::{self, Extras, Spmc};
 use crate::fip::{Uuid, fip};
 use crate::hw_config;
 use crate::layout::{self, Layout, Package, Partition};
@@ -35,11 +35,21 @@ pub struct ImageOptions {
 /// The names of log levels.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
+/// The last log level of which the image that ships has lines: `info`.
+const SHIPPED_LEVEL: u32 = 3;
+
 /// Returns the number of a log level, as in `hypervisor/log-level` of the SPMC manifest.
 pub fn log_level(name: &str) -> Result<u32> {
     let position = LOG_LEVELS.iter().position(|level| *level == name);
     let position = position.with_context(|| format!("`{name}` is not a log level"))?;
     Ok(position as u32 + 1)
+}
+
+/// Returns what an SPMC has that logs at this level, or at the default level.
+pub fn extras(log_level: Option<u32>) -> Extras {
+    Extras {
+        log: log_level.is_some_and(|level| level > SHIPPED_LEVEL),
+    }
 }
 
 /// The `compatible` of the GIC that the SPMC looks for.
@@ -63,18 +73,24 @@ impl Components {
 
     /// Builds the components of another board, for one layout or for all tested layouts.
     pub fn build_for(board: &'static Board, layout: Option<&str>) -> Result<Self> {
+        Self::build_with(board, layout, Extras::default())
+    }
+
+    /// Builds the same with another SPMC than the one that ships.
+    pub fn build_with(board: &'static Board, layout: Option<&str>, extras: Extras) -> Result<Self> {
         setup::setup()?;
         Ok(Self {
             board,
             firmware: tfa::build(board, &[])?,
-            spmc: build::build(board, layout)?,
+            spmc: build::build(board, layout, extras)?,
         })
     }
 }
 
 /// Builds the components and the flash image of a layout.
 pub fn image(options: &ImageOptions) -> Result<(Layout, PathBuf)> {
-    let components = Components::build_for(options.board, Some(&options.layout))?;
+    let extras = extras(options.log_level);
+    let components = Components::build_with(options.board, Some(&options.layout), extras)?;
     layout::build(&layout::folder(options.board, &options.layout)?)?;
     let layout = Layout::find_for(options.board, &options.layout)?;
     let flash = match &options.bl33 {

@@ -28,6 +28,7 @@ mod image;
 mod junit;
 mod layout;
 mod links;
+mod log_levels;
 mod manifest;
 mod mutants;
 mod new_sp;
@@ -103,7 +104,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 tfa::build(board, &[])?;
             }
         }
-        Command::Build(of) => drop(build::build(of.board, None)?),
+        Command::Build(spmc) => {
+            let extras = image::extras(spmc.log);
+            drop(build::build(spmc.of.board, None, extras)?);
+        }
         Command::Reproduce => twice::check()?,
         Command::Sbom => {
             for path in sbom::sbom()? {
@@ -185,7 +189,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
 }
 
 fn run(options: Boot, trace: &trace::Options) -> Result<ExitCode> {
-    let board = options.image.of.board;
+    let board = options.image.spmc.of.board;
     if !(1..=board.most_pes).contains(&options.smp) {
         let refusal = format!(
             "--smp {}: TF-A's port for {} has 1 to {} PEs",
@@ -212,9 +216,9 @@ fn run(options: Boot, trace: &trace::Options) -> Result<ExitCode> {
 impl From<Image> for ImageOptions {
     fn from(image: Image) -> Self {
         Self {
-            board: image.of.board,
+            board: image.spmc.of.board,
             layout: image.partitions,
-            log_level: image.log,
+            log_level: image.spmc.log,
             bl33: None,
         }
     }

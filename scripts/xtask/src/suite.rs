@@ -25,6 +25,7 @@ use crate::fuzz;
 use crate::image::{Components, assemble};
 use crate::junit::{self, Case};
 use crate::layout::{Layout, Scenario};
+use crate::log_levels;
 use crate::new_sp::{self, Language};
 use crate::parallel;
 use crate::places;
@@ -96,6 +97,7 @@ pub fn test(fast: bool, systems: bool, only: &str, junit: Option<&Path>) -> Resu
     if !fast {
         tally.check("a second build elsewhere is equal", twice::check);
         tally.check("a trace of a boot", || trace::check(&Components::build()?));
+        tally.check("the log at each level", log_levels::check);
         tally.check("the place of a fault of the SPMC", places::of_spmc);
         tally.check("a new partition in Rust", || {
             new_sp::try_out(Language::Rust)

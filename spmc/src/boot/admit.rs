@@ -63,7 +63,11 @@ impl<H: Hal> Spmc<H> {
             Err(fault) => (Box::default(), Some(fault)),
         };
         if let Some(level) = manifest.log_level {
-            log::set_max_level(level_filter(level));
+            let filter = level_filter(level);
+            log::set_max_level(filter);
+            if filter > log::STATIC_MAX_LEVEL {
+                log::warn!("log-level: {level} needs an image with such lines, which this is not");
+            }
         }
         if manifest.live_activation_from_nwd {
             log::warn!(
@@ -261,11 +265,15 @@ fn normal_world<H: Hal>(
     // Until it negotiates: a kernel that does not may know nothing of 1.3.
     endpoint.init(PartitionId::NORMAL_WORLD, Version::V1_2);
     let mut shadow = endpoint.memory.lock();
+    for range in &ns_memory {
+        log::debug!("the Normal world may share {range}");
+    }
     let made = shadow.init_normal_world(hal, pool, ns_memory);
     if made.is_err() {
         log::error!("no translation tables for the Normal world's memory");
     }
     for device in ns_devices {
+        log::debug!("the Normal world may lend the device at {device}");
         if shadow.own_device(hal, device).is_err() {
             log::warn!(
                 "the Normal world cannot lend the device at {}",

@@ -174,6 +174,7 @@ impl<H: Hal> Spmc<H> {
     #[inline(never)]
     fn map_regions(&self, space: &mut AddressSpace, config: &PartitionConfig) -> FfaResult<()> {
         let image = image(config);
+        let name = config.name;
         space.map(
             &self.hal,
             config.memory.identity(),
@@ -181,8 +182,17 @@ impl<H: Hal> Spmc<H> {
             image.attributes(),
             State::OwnerExclusive,
         )?;
+        let permissions = image.attributes().permissions.letters();
+        log::debug!("{name}: has {} {permissions}: its package", config.memory);
         for region in &config.memory_regions {
             self.map_memory_region(space, region, image)?;
+            log::debug!(
+                "{name}: has {} {}, {:?}: memory-regions/{}",
+                region.range,
+                region.permissions.letters(),
+                region.world,
+                region.name
+            );
         }
         for device in &config.device_regions {
             self.take_out_device(device)?;
@@ -193,6 +203,17 @@ impl<H: Hal> Spmc<H> {
                 Attributes::device(device.permissions),
                 self.device_state(config.id, device),
             )?;
+            log::debug!(
+                "{name}: has {} {}, {:?}: device-regions/{}",
+                device.range,
+                device.permissions.letters(),
+                device.world,
+                device.name
+            );
+            for interrupt in &device.interrupts {
+                let (id, priority) = (interrupt.id, interrupt.priority());
+                log::debug!("{name}: has interrupt {id}, priority {priority:#x}");
+            }
         }
         Ok(())
     }
@@ -287,6 +308,10 @@ impl<H: Hal> Spmc<H> {
                 size,
             };
             Invariant::Capacity.expect(contents.try_push(content).is_ok());
+            log::debug!(
+                "{}: is told of its {kind:?} at {address:#x}, {size} bytes",
+                config.name
+            );
         };
         if wanted.ffa_manifest {
             add(Kind::Manifest, offset, package.manifest_size());

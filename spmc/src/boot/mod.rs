@@ -226,6 +226,13 @@ impl<H: Hal> Spmc<H> {
         let level = frozen.config.exception_level;
         self.hal
             .reset(&mut vcpu.context, level, entry.address, current.id.index);
+        log::debug!(
+            "{} vcpu {}: enters at {:#x} on PE {}",
+            frozen.config.name,
+            current.id.index,
+            entry.address,
+            pe.index
+        );
         // All other registers are zero: a partition would take the contents of x0 for boot
         // information.
         let first = match entry.live {
@@ -251,6 +258,7 @@ impl<H: Hal> Spmc<H> {
     /// Boots a PE that the Normal world turned on: initialises the contexts pinned to that PE, and
     /// leaves `FFA_MSG_WAIT` for the SPMD in `frame`.
     pub fn boot_secondary(&self, pe: &mut Pe, frame: &mut SmcFrame) {
+        log::debug!("PE {} comes", pe.index);
         self.join(pe);
         // EL3 may have turned the PE off although a partition refused.
         self.turn_off(pe);
@@ -279,6 +287,7 @@ impl<H: Hal> Spmc<H> {
     /// Resets the contexts pinned to a PE that is being turned off: they start from the beginning
     /// when the PE is on again. Contexts that they had called go to the callers of the reset ones.
     pub(crate) fn turn_off(&self, pe: &Pe) {
+        log::debug!("PE {}: contexts are reset", pe.index);
         // This includes partitions that failed, whose contexts may be part of a chain.
         for partition in &self.partitions {
             if partition.frozen.config.is_up() {

@@ -11,7 +11,7 @@
 //! on that context.
 
 use crate::error::{FfaError, Result};
-use crate::ffa::Answer;
+use crate::ffa::{Answer, trace};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
 use crate::partition::vcpu::{Begin, State};
@@ -198,8 +198,20 @@ impl<H: Hal> Spmc<H> {
 /// Writes `answer` to x0 to x7 of a context, as the completion of its call or as a message. Its
 /// other registers keep their values.
 #[inline(always)]
-pub(crate) fn complete<C: Context>(context: &mut C, answer: &Answer) {
-    if let Some(to) = context.gprs_mut().first_chunk_mut() {
+pub(crate) fn complete<C: Context>(current: &mut Current<'_, C>, answer: &Answer) {
+    if let Some(to) = current.vcpu.context.gprs_mut().first_chunk_mut() {
         answer.put(to);
+    }
+    current.trace("gets");
+}
+
+impl<C: Context> Current<'_, C> {
+    /// Logs, at level `trace`, that the context `calls` with its registers, or what it `gets` in
+    /// them.
+    #[inline(always)]
+    pub(crate) fn trace(&self, does: &str) {
+        let (name, vcpu) = (self.frozen.config.name, self.id.index);
+        let registers = self.vcpu.context.gprs();
+        trace(format_args!("{name} vcpu {vcpu}"), does, registers);
     }
 }

@@ -5,8 +5,9 @@
 //! for a lock that is held for a few instructions.
 
 use crate::error::FfaError;
-use crate::ffa::{Answer, SmcFrame, function};
+use crate::ffa::{Answer, SmcFrame, function, trace};
 use crate::hal::Hal;
+use crate::id::PartitionId;
 use crate::spmc::{Pe, Spmc};
 
 use super::Instance;
@@ -18,6 +19,8 @@ impl<H: Hal> Spmc<H> {
     /// completion, or `FFA_INTERRUPT` if a Non-secure interrupt came in between.
     pub fn handle(&self, pe: &mut Pe, frame: &mut SmcFrame) {
         let id = frame.function();
+        let caller = outside(frame);
+        trace(format_args!("{caller}"), "calls", &frame.x);
         let result = match id.0 {
             function::MSG_SEND_DIRECT_REQ_32 | function::MSG_SEND_DIRECT_REQ_64 => {
                 self.normal_world_request(pe, id, frame)
@@ -70,5 +73,23 @@ impl<H: Hal> Spmc<H> {
             frame.answer(Answer::error(error));
         }
         self.clean_up(pe, frame);
+        trace(format_args!("{caller}"), "gets", &frame.x);
+    }
+}
+
+/// Returns the name of the caller that a frame of the SPMD comes from: the SPMD itself has messages
+/// with a Secure source.
+fn outside(frame: &SmcFrame) -> &'static str {
+    let is_message = matches!(
+        frame.function().0,
+        function::MSG_SEND_DIRECT_REQ_32
+            | function::MSG_SEND_DIRECT_REQ_64
+            | function::MSG_SEND_DIRECT_REQ2
+    );
+    let source = PartitionId((frame.x[1] >> 16) as u16);
+    if is_message && source.is_secure() {
+        "EL3"
+    } else {
+        "NWd"
     }
 }

@@ -56,7 +56,7 @@ impl<H: Hal> Spmc<H> {
         match result {
             Ok(flow) => flow,
             Err(error) => {
-                complete(&mut current.vcpu.context, &Answer::error(error));
+                complete(current, &Answer::error(error));
                 Flow::Continue
             }
         }
@@ -106,15 +106,14 @@ impl<H: Hal> Spmc<H> {
             }
             return Ok(());
         }
-        let context = &mut current.vcpu.context;
         if id.0 == function::ID_GET {
             // FFA_ID_GET has no arguments, so the registers need not be copied.
             current.partition.endpoint.end_negotiation();
-            complete(context, &Self::id_get(&current.partition.endpoint));
+            complete(current, &Self::id_get(&current.partition.endpoint));
             return Ok(());
         }
         let mut call = SmcFrame::ZERO;
-        for (to, from) in call.x.iter_mut().zip(context.gprs()) {
+        for (to, from) in call.x.iter_mut().zip(current.vcpu.context.gprs()) {
             *to = *from;
         }
         let instance = Instance::Partition(current.partition);
@@ -138,6 +137,7 @@ impl<H: Hal> Spmc<H> {
                 // The results go on up to x17.
                 let registers = current.vcpu.context.gprs_mut().iter_mut();
                 registers.zip(answer.x).for_each(|(to, from)| *to = from);
+                current.trace("gets");
                 if current.partition.may_have_interrupts() {
                     // As below.
                     self.signal(current);
@@ -152,7 +152,7 @@ impl<H: Hal> Spmc<H> {
             // The call may have fetched an interrupt, which must not be signalled any more.
             self.signal(current);
         }
-        complete(&mut current.vcpu.context, answer);
+        complete(current, answer);
         Ok(())
     }
 }

@@ -14,10 +14,12 @@ pub mod message;
 pub mod ns_resources;
 pub mod partition_info;
 pub mod rxtx_descriptor;
+mod trace;
 pub mod version;
 
 pub use function::FunctionId;
 pub use handle::Handle;
+pub(crate) use trace::trace;
 pub use version::Version;
 
 use crate::error::FfaError;

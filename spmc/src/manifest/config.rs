@@ -244,6 +244,14 @@ bitflags! {
     }
 }
 
+impl Permissions {
+    /// Returns a letter for each permission, and `-` in place of those that are not there.
+    pub fn letters(self) -> &'static str {
+        let letters = ["---", "r--", "-w-", "rw-", "--x", "r-x", "-wx", "rwx"];
+        letters.get(self.bits() as usize).copied().unwrap_or("?")
+    }
+}
+
 /// A child of `memory-regions`.
 #[derive(Clone, Debug)]
 pub struct MemoryRegion {

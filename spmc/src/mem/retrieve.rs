@@ -209,8 +209,16 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
     ) -> Result<Answer> {
         let share = found.share()?;
         let response = describe(share, grant, handle, caller, receiver.id())?;
+        let tell = || {
+            log::debug!(
+                "memory {:#x}: {} retrieves it",
+                handle.bits(),
+                receiver.id()
+            )
+        };
         if share.kind == SendKind::Donate {
-            return self.give(found, grant, &response, buffer, receiver, &mut channel);
+            let given = self.give(found, grant, &response, buffer, receiver, &mut channel);
+            return given.inspect(|_| tell());
         }
         let mut space = receiver.memory.lock();
         channel.room(self.hal, &space)?;
@@ -239,6 +247,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             borrower.has_retrieved = true;
             borrower.zero_after = grant.zero_after;
         }
+        tell();
         Ok(retrieved(response.size(), length))
     }
 }

@@ -3,6 +3,7 @@
 use super::borrowers::Borrowers;
 use super::range_list::{Position, RangeList};
 use crate::addr::{Ipa, PageRange, World};
+use crate::ffa::Handle;
 use crate::ffa::memory::{AccessPermissions, MemoryType};
 use crate::ffa::memory_descriptor::Layout;
 use crate::id::PartitionId;
@@ -346,6 +347,20 @@ impl Share {
             ranges: RangeList::EMPTY,
             hypervisor: Reading::default(),
             borrowers: Borrowers::default(),
+        }
+    }
+
+    /// Logs, at level `debug`, that the region is sent, if it is.
+    #[inline(always)]
+    pub(super) fn tell_sent(&self, handle: Handle) {
+        if !log::log_enabled!(log::Level::Debug) || self.stage != Stage::Sent {
+            return;
+        }
+        let (kind, owner, pages) = (self.kind, self.owner, self.ranges.pages());
+        let handle = handle.bits();
+        for borrower in self.borrowers.iter() {
+            let receiver = borrower.id;
+            log::debug!("memory {handle:#x}: {kind:?} of {pages} pages by {owner} to {receiver}");
         }
     }
 

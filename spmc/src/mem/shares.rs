@@ -306,6 +306,9 @@ impl Vacancy<'_> {
         Invariant::Capacity.expect(slot.share.is_none());
         slot.share = Some(share);
         let handle = handle_of(&slot, self.index);
+        if let Some(share) = &slot.share {
+            share.tell_sent(handle);
+        }
         drop(slot);
         core::mem::forget(self);
         handle

@@ -93,6 +93,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                     self.discard(found);
                     return Err(error);
                 }
+                share.tell_sent(handle);
                 Ok(success(handle))
             }
             Operation::Relinquish(..) | Operation::Estate => Ok(self.relinquished(found)),

@@ -153,7 +153,11 @@ impl<C: Context> Partition<C> {
             Some((life as u32) << LIFE | u32::from(turns))
         };
         let order = (Ordering::AcqRel, Ordering::Relaxed);
-        self.turns.fetch_update(order.0, order.1, next).is_ok()
+        let changed = self.turns.fetch_update(order.0, order.1, next).is_ok();
+        if changed {
+            log::debug!("{} is {:?}", self.frozen.config.name, self.life());
+        }
+        changed
     }
 
     /// Notes that the first context has initialised, if the partition is still alive.

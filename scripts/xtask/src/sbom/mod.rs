@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::board::QEMU_VIRT;
-use crate::build::{self, SPMC_PACKAGE, TARGET};
+use crate::build::{self, Extras, SPMC_PACKAGE, TARGET};
 use crate::process::output;
 use crate::workspace::{root, target};
 use crates::{Crates, Selection};
@@ -27,7 +27,7 @@ use policy::Policy;
 /// paths of the documents.
 pub fn sbom() -> Result<[PathBuf; 2]> {
     let [image, tools] = judge()?;
-    build::build(&QEMU_VIRT, Some("default"))?;
+    build::build(&QEMU_VIRT, Some("default"), Extras::default())?;
     let folder = target().join("sbom");
     fs::create_dir_all(&folder)?;
     let mut products = [

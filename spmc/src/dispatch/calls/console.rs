@@ -1,6 +1,10 @@
 //! `FFA_CONSOLE_LOG` (FF-A v1.2): characters of partitions for the console, in whole lines with the
 //! partition's name.
 
+use core::fmt;
+
+use log::{Level, LevelFilter, Record};
+
 use crate::error::{FfaError, Result};
 use crate::ffa::{Answer, FunctionId, SmcFrame, Version};
 use crate::hal::Hal;
@@ -41,10 +45,19 @@ impl<H: Hal> Spmc<H> {
         for character in characters.take(count) {
             current.vcpu.console.put(character, |line| {
                 self.log_of(current.partition, name, || {
-                    log::info!("{name} vcpu {vcpu}: {line}");
+                    print(format_args!("{name} vcpu {vcpu}: {line}"));
                 });
             });
         }
         Ok(Answer::success([]))
+    }
+}
+
+/// Writes a line of a partition to the log. The level of the log is for what the SPMC itself says,
+/// so that only level 0, at which there is no log, hides the lines of partitions.
+fn print(line: fmt::Arguments<'_>) {
+    if log::max_level() != LevelFilter::Off {
+        let record = Record::builder().level(Level::Info).args(line).build();
+        log::logger().log(&record);
     }
 }

@@ -156,9 +156,12 @@ impl<H: Hal> Spmc<H> {
             function::NOTIFICATION_BITMAP_CREATE => {
                 let vm = Self::vm(frame)?;
                 self.notifications.create(vm, frame.w(2))?;
+                log::debug!("notifications: {vm} has a bitmap, for {} vCPUs", frame.w(2));
             }
             function::NOTIFICATION_BITMAP_DESTROY => {
-                self.notifications.destroy(Self::vm(frame)?)?;
+                let vm = Self::vm(frame)?;
+                self.notifications.destroy(vm)?;
+                log::debug!("notifications: {vm} has no bitmap any more");
             }
             function::NOTIFICATION_BIND | function::NOTIFICATION_BIND2 => {
                 self.notification_bind(instance, id, frame)?;
@@ -239,9 +242,11 @@ impl<H: Hal> Spmc<H> {
             flags,
             map,
         } = self.binding(instance, id, frame, PER_VCPU)?;
-        let mut receiver = self.notified(receiver).ok_or(FfaError::NotSupported)?;
+        let mut locked = self.notified(receiver).ok_or(FfaError::NotSupported)?;
         let per_vcpu = flags as u32 & PER_VCPU != 0;
-        receiver.with(|receiver| receiver.bind(sender, map, per_vcpu))
+        locked.with(|receiver| receiver.bind(sender, map, per_vcpu))?;
+        log::debug!("notifications: {receiver} binds {map:#x} to {sender}");
+        Ok(())
     }
 
     /// Handles `FFA_NOTIFICATION_UNBIND`. Errors as for [`Self::notification_bind`]; `DENIED` if
@@ -258,8 +263,10 @@ impl<H: Hal> Spmc<H> {
             map,
             ..
         } = self.binding(instance, id, frame, 0)?;
-        let mut receiver = self.notified(receiver).ok_or(FfaError::NotSupported)?;
-        receiver.with(|receiver| receiver.unbind(sender, map))
+        let mut locked = self.notified(receiver).ok_or(FfaError::NotSupported)?;
+        locked.with(|receiver| receiver.unbind(sender, map))?;
+        log::debug!("notifications: {receiver} unbinds {map:#x} from {sender}");
+        Ok(())
     }
 
     /// Handles `FFA_NOTIFICATION_SET`: makes the notifications in w3 and w4 pending for the

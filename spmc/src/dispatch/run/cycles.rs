@@ -70,7 +70,7 @@ impl<H: Hal> Spmc<H> {
         let wish = *w3 << 32 | *w2 as u32 as u64;
         current.vcpu.model().permits(Leave::Yield(version))?;
         if current.vcpu.model() == Model::Interrupt || pe.el3_waits {
-            complete(&mut current.vcpu.context, &Answer::success([]));
+            complete(current, &Answer::success([]));
             return Ok(Flow::Continue);
         }
         current.vcpu.step(Event::Yield(self.time_of_caller(wish)))?;
@@ -175,7 +175,7 @@ impl<H: Hal> Spmc<H> {
             State::Blocked(callee) => {
                 // The callee has failed or gone off, and will never answer.
                 Invariant::Transition.expect(current.vcpu.step(Event::Unblock(callee)).is_ok());
-                complete(&mut current.vcpu.context, &Answer::error(FfaError::Aborted));
+                complete(current, &Answer::error(FfaError::Aborted));
             }
             _ => {
                 Invariant::Transition.expect(current.vcpu.step(Event::Resume).is_ok());
@@ -193,7 +193,7 @@ impl<H: Hal> Spmc<H> {
         answer: &Answer,
         caller_masked: bool,
     ) {
-        complete(&mut current.vcpu.context, answer);
+        complete(current, answer);
         self.enter(current, caller_masked);
     }
 

@@ -246,6 +246,7 @@ impl<H: Hal> Spmc<H> {
         if K::MESSAGE == Message::DirectReq && self.normal_world.is_at_1_3() {
             widen(&mut callee, request.id, &frame.x);
         }
+        callee.trace("gets");
         self.enter(&mut callee, false);
         self.run(pe, callee, frame);
         Ok(())
@@ -329,6 +330,7 @@ impl<H: Hal> Spmc<H> {
         if K::MESSAGE == Message::DirectReq && current.partition.endpoint.is_at_1_3() {
             widen(&mut callee, id, registers);
         }
+        callee.trace("gets");
 
         // `current` runs, so it can block.
         current.vcpu.step(Event::Block(callee.vcpu.link()))?;
@@ -475,6 +477,7 @@ impl<H: Hal> Spmc<H> {
             && caller.vcpu.step(Event::Unblock(callee)).is_ok()
         {
             K::pass(id, w2, registers, caller.vcpu.context.gprs_mut());
+            caller.trace("gets");
             self.hal.save(&mut current.vcpu.context);
             self.re_enter(&mut caller);
             *current = caller;

@@ -130,7 +130,7 @@ impl<H: Hal> Spmc<H> {
         }
         request.x[0] = function::MSG_SEND_DIRECT_REQ_32 as u64;
         request.x[1] = (spmc.0 as u64) << 16 | member.frozen.config.id.0 as u64;
-        complete(&mut current.vcpu.context, &request);
+        complete(&mut current, &request);
         let mut answer = SmcFrame::ZERO;
         self.run_for_el3(pe, current, &mut answer);
         let status = match answer.function().0 {

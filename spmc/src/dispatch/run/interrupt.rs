@@ -409,7 +409,7 @@ impl<H: Hal> Spmc<H> {
         Invariant::Transition.expect(handler.vcpu.begin(Begin::Interrupt).is_ok());
         let id = id.map_or(NO_INTERRUPT, u64::from);
         let message = Answer::new([function::INTERRUPT as u64, 0, id]);
-        complete(&mut handler.vcpu.context, &message);
+        complete(handler, &message);
         self.enter(handler, true);
     }
 

@@ -162,7 +162,7 @@ impl<H: Hal> Spmc<H> {
             STOP_REQUEST.into(),
             FOR_LIVE_ACTIVATION.into(),
         ]);
-        complete(&mut current.vcpu.context, &message);
+        complete(&mut current, &message);
         let mut answer = SmcFrame::ZERO;
         self.run_for_el3(pe, current, &mut answer);
         let refusal = match answer.function().0 {

@@ -79,6 +79,7 @@ impl<H: Hal> Spmc<H> {
             sync::runs(&current.vcpu);
             let flow = match self.hal.run(&mut current.vcpu.context) {
                 Exit::Call(_) if !current.partition.is_dead() => {
+                    current.trace("calls");
                     self.partition_call(pe, &mut current, frame)
                 }
                 exit => self.stop(pe, &mut current, &exit, frame),
@@ -178,7 +179,7 @@ impl<H: Hal> Spmc<H> {
                 return Flow::Leave;
             };
             if !caller.partition.is_dead() && caller.vcpu.step(Event::Unblock(callee)).is_ok() {
-                complete(&mut caller.vcpu.context, &answer.head());
+                complete(&mut caller, &answer.head());
                 self.re_enter(&mut caller);
                 *current = caller;
                 return Flow::Continue;

@@ -87,7 +87,7 @@ impl<H: Hal> Spmc<H> {
         let whom = whom.map_or(0, VcpuId::to_w1);
         let interrupt = Answer::new([function::INTERRUPT as u64, whom]);
         self.hal.save(&mut current.vcpu.context);
-        complete(&mut caller.vcpu.context, &interrupt);
+        complete(&mut caller, &interrupt);
         self.re_enter(&mut caller);
         *current = caller;
     }

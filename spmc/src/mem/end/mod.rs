@@ -28,6 +28,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         self.restore(share, &mut space)
             .map_err(|error| refused(error, FfaError::Aborted))?;
         share.ranges.release(Pages::of(self.hal), space.pool());
+        log::debug!(
+            "memory {:#x}: {} reclaims it",
+            found.handle().bits(),
+            caller.id()
+        );
         found.vacate();
         Ok(Answer::success([]))
     }
@@ -105,6 +110,11 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 log::error!("memory that {} sent stays out of use", owner.id());
             }
             share.ranges.release(Pages::of(self.hal), space.pool());
+            log::debug!(
+                "memory {:#x}: back to {}, which is dead",
+                found.handle().bits(),
+                owner.id()
+            );
         }
         found.vacate();
     }

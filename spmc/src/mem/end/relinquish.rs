@@ -50,12 +50,19 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
             .ok_or(invalid)?;
         let id = borrower.id();
         let zero = descriptor.flags & FLAG_ZERO != 0;
+        let tell = || {
+            log::debug!(
+                "memory {:#x}: {id} relinquishes it",
+                descriptor.handle.bits()
+            )
+        };
 
         let mut found = self.shares.find_any(descriptor.handle)?;
         let share = found.share()?;
         if share.stage == Stage::Given && !zero {
             let leaf = share.borrower(id).and_then(|borrower| borrower.mapped());
             self.give_back(share, borrower, leaf.ok_or(invalid)?)?;
+            tell();
             return Ok(Answer::success([]));
         }
         match share.stage {
@@ -75,6 +82,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
         let after = if zero { After::Zero } else { After::Keep };
         let pace = Pace::of(descriptor.flags & FLAG_SLICED != 0);
         self.take_back(share, borrower, leaf, after, pace)?;
+        tell();
         if let Stage::Paused(_) = share.stage {
             return Ok(paused(descriptor.handle));
         }

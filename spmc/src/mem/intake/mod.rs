@@ -127,6 +127,7 @@ impl<H: Hal, E: Endpoints> Engine<'_, H, E> {
                 return Err(FfaError::Aborted);
             }
             self.complete(caller, share, pages)?;
+            share.tell_sent(handle);
             Ok(true)
         });
         match outcome {

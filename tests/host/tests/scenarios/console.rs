@@ -2,10 +2,10 @@
 
 use host_tests::ffa::*;
 use host_tests::{PartitionSpec, Sp, System};
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 use spmc::addr::World;
 
-use super::log_lines::{self, capture};
+use super::log_lines::{self, capture, logged_at_any_level};
 
 /// Returns the lines of partitions whose names start with `prefix`, since tests run in parallel.
 fn lines(prefix: &str) -> Vec<String> {
@@ -162,12 +162,46 @@ fn the_normal_world_has_its_own_console() {
     }
 }
 
-// Only levels at which other tests keep their lines.
+/// Boots with a `log-level`, lets the Normal world call, and returns the lines.
+fn lines_at(level: u32) -> Vec<(Level, String)> {
+    let watched = PartitionSpec::new("watched").script(|sp| {
+        sp.refused([DIRECT_RESP_64, 0x8001_0000], DENIED);
+        sp.serve(|_, request| request.payload())
+    });
+    logged_at_any_level(|| {
+        let system = System::builder().setting("log-level", level);
+        system.sp(watched).boot().nwd().ask(0x8001, [7, 0, 0, 0, 0]);
+    })
+}
+
+// Only levels at which other tests keep their lines, and one after the other.
 #[test]
 fn the_spmc_manifest_says_how_much_is_logged() {
     capture();
-    for (number, level) in [(4, LevelFilter::Debug), (5, LevelFilter::Trace)] {
-        System::builder().setting("log-level", number).boot();
-        assert_eq!(log::max_level(), level);
-    }
+    let base = host_tests::manifest::partition_base(0);
+    let running = (Level::Debug, "watched is Running".to_string());
+    let at_debug = lines_at(4);
+    assert_eq!(log::max_level(), LevelFilter::Debug);
+    assert!(at_debug.contains(&running), "{at_debug:?}");
+    let has = |(level, line): &(Level, String)| {
+        *level == Level::Debug && line.starts_with(&format!("watched: has {base:#x}.."))
+    };
+    assert!(at_debug.iter().any(has), "{at_debug:?}");
+    assert!(at_debug.iter().all(|(level, _)| *level <= Level::Debug));
+
+    let at_trace = lines_at(5);
+    assert_eq!(log::max_level(), LevelFilter::Trace);
+    assert!(at_trace.contains(&running), "{at_trace:?}");
+    let calls = at_trace.iter().filter(|(level, _)| *level == Level::Trace);
+    let calls: Vec<_> = calls.map(|(_, line)| line.as_str()).collect();
+    let expected = [
+        "watched vcpu 0 calls FFA_MSG_SEND_DIRECT_RESP_64: c4000070 80010000 0 0 0 0 0 0",
+        "watched vcpu 0 gets DENIED: 84000060 0 fffffffa 0 0 0 0 0",
+        "watched vcpu 0 calls FFA_MSG_WAIT: 8400006b 0 0 0 0 0 0 0",
+        "NWd calls FFA_MSG_SEND_DIRECT_REQ_64: c400006f 8001 0 7 0 0 0 0",
+        "watched vcpu 0 gets FFA_MSG_SEND_DIRECT_REQ_64: c400006f 8001 0 7 0 0 0 0",
+        "watched vcpu 0 calls FFA_MSG_SEND_DIRECT_RESP_64: c4000070 80010000 0 7 0 0 0 0",
+        "NWd gets FFA_MSG_SEND_DIRECT_RESP_64: c4000070 80010000 0 7 0 0 0 0",
+    ];
+    assert_eq!(calls, expected);
 }

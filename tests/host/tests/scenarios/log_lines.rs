@@ -8,9 +8,9 @@ use host_tests::after_boot::pause;
 use host_tests::ffa::*;
 use host_tests::machine::Machine;
 use host_tests::{PartitionSpec, System};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
-static LINES: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
+static LINES: Mutex<Vec<(ThreadId, Level, String)>> = Mutex::new(Vec::new());
 
 thread_local! {
     /// The time that each line of this thread takes, and the machine whose clock advances.
@@ -26,10 +26,12 @@ impl Log for Capture {
 
     fn log(&self, record: &Record) {
         let _pause = pause();
-        let line = (current().id(), record.args().to_string());
+        let line = (current().id(), record.level(), record.args().to_string());
         LINES.lock().unwrap().push(line);
         COST.with_borrow(|cost| {
-            if let Some((machine, time)) = cost {
+            if let Some((machine, time)) = cost
+                && record.level() <= Level::Info
+            {
                 machine.gic().pass(*time);
             }
         });
@@ -47,26 +49,35 @@ pub fn capture() {
     });
 }
 
-/// Returns the lines that begin with `prefix`, from any test.
+/// Returns the lines that begin with `prefix`, from any test, but for those at `debug` and `trace`.
 pub fn lines(prefix: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap();
-    let lines = lines.iter().map(|(_, line)| line);
+    let lines = lines.iter().filter(|(_, level, _)| *level <= Level::Info);
     lines
+        .map(|(_, _, line)| line)
         .filter(|line| line.starts_with(prefix))
         .cloned()
         .collect()
 }
 
-/// Returns the lines that this thread logs in `action`.
+/// Returns the lines that this thread logs in `action`, but for those at `debug` and `trace`, which
+/// are there if another test has asked for them.
 pub fn logged(action: impl FnOnce()) -> Vec<String> {
+    let lines = logged_at_any_level(action).into_iter();
+    let usual = lines.filter(|(level, _)| *level <= Level::Info);
+    usual.map(|(_, line)| line).collect()
+}
+
+/// Returns the lines that this thread logs in `action`, with their levels.
+pub fn logged_at_any_level(action: impl FnOnce()) -> Vec<(Level, String)> {
     capture();
     let before = LINES.lock().unwrap().len();
     action();
     let lines = LINES.lock().unwrap();
     let own = lines[before..]
         .iter()
-        .filter(|(thread, _)| *thread == current().id());
-    own.map(|(_, line)| line.clone()).collect()
+        .filter(|(thread, ..)| *thread == current().id());
+    own.map(|(_, level, line)| (*level, line.clone())).collect()
 }
 
 /// Returns a partition that executes as many trapping instructions as x3 of a request says, and
