@@ -11,7 +11,7 @@ use crate::rt::check::Check;
 use crate::rt::mark::mark;
 
 use super::bench::{ITERATIONS, ask_nothing, expect, must};
-use super::pe;
+use super::pe::{self, Idle};
 
 /// Number of PEs that are ready to begin.
 static READY: AtomicUsize = AtomicUsize::new(0);
@@ -19,7 +19,7 @@ static READY: AtomicUsize = AtomicUsize::new(0);
 /// Runs the benchmark on all PEs.
 pub fn run() {
     assert!(ffa::call(id::VERSION, &[V1_2 as u64])[0] == V1_2 as u64);
-    let pes = pe::start_all();
+    let pes = pe::start_all(Idle::Spin);
     let mut series = 0;
     let mut together = |first: usize, count: usize, name: &str| {
         READY.store(0, Ordering::Release);

@@ -12,6 +12,8 @@ use crate::rt::{PATIENCE_MS, ticks_per_ms, wait_until};
 
 /// PPI of the EL2 physical timer.
 pub const TIMER: u32 = 26;
+/// The SGI that ends the sleep of a PE. It is enabled only while that PE sleeps.
+const WAKE: u32 = 5;
 const SPURIOUS: u64 = 1023;
 
 const GICR_STRIDE: u64 = 0x2_0000;
@@ -21,6 +23,7 @@ const DISTRIBUTOR_ON: u32 = 1 << 4 | 1 << 1 | 1;
 const ISENABLER0: u64 = 0x100;
 const ICENABLER0: u64 = 0x180;
 const ISPENDR0: u64 = 0x200;
+const ICPENDR0: u64 = 0x280;
 const ISACTIVER0: u64 = 0x300;
 const IPRIORITYR: u64 = 0x400;
 const PRIORITY: u8 = 0x80;
@@ -137,6 +140,35 @@ pub fn fire(pe: usize) {
     write32(
         GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ISPENDR0,
         1 << TIMER,
+    );
+}
+
+/// Lets this PE, whose index is `pe`, sleep until `is_awake` returns true. Whoever makes it return
+/// true calls [`wake`] afterwards.
+pub fn sleep_until(pe: usize, is_awake: impl Fn() -> bool) {
+    open(pe, WAKE);
+    let redistributor = GICR + pe as u64 * GICR_STRIDE + GICR_SGI;
+    loop {
+        // This comes before the look, so that an interrupt of whoever comes later stays pending.
+        write32(redistributor + ICPENDR0, 1 << WAKE);
+        // SAFETY: a barrier.
+        unsafe { asm!("dsb sy", options(nostack)) };
+        if is_awake() {
+            break;
+        }
+        // SAFETY: ends when an interrupt is pending. None is taken, since PSTATE masks them.
+        unsafe { asm!("wfi", options(nostack)) };
+    }
+    close(pe, WAKE);
+}
+
+/// Wakes the PE with this index, if that PE sleeps.
+pub fn wake(pe: usize) {
+    // SAFETY: a barrier, so that the PE sees what was stored before.
+    unsafe { asm!("dsb sy", options(nostack)) };
+    write32(
+        GICR + pe as u64 * GICR_STRIDE + GICR_SGI + ISPENDR0,
+        1 << WAKE,
     );
 }
 

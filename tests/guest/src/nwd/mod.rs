@@ -29,6 +29,7 @@ use crate::rt::page::{PAGE_SIZE, Shared};
 use crate::selection::Selection;
 use crate::support::helper_call;
 use crate::tests;
+use pe::Idle;
 use wanted::Wanted;
 
 /// The buffer in which the Normal world writes to the SPMC.
@@ -179,7 +180,7 @@ fn run(groups: &'static [&'static [Test]]) {
     println!("# Normal-world test OS at NS-EL2");
     println!("TESTS {}", all().count());
     let nwd = Nwd {
-        pes: pe::start_all(),
+        pes: pe::start_all(Idle::Sleep),
     };
     println!("# {} PEs run", nwd.pes);
     for test in all() {

@@ -6,13 +6,13 @@
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::rt::check::{Check, fail, holds};
 use crate::rt::{PATIENCE_MS, wait_until};
 use crate::sp::MAX_CONTEXTS;
 
-use super::{fdt, psci};
+use super::{fdt, gic, psci};
 
 /// The most PEs: as many as the test partitions can have execution contexts.
 pub const MAX: usize = MAX_CONTEXTS;
@@ -56,6 +56,9 @@ static MAIL: [Mailbox; MAX] = [const {
     }
 }; MAX];
 
+/// Says whether PEs without a job sleep. Set before they are turned on.
+static IDLE_PES_SLEEP: AtomicBool = AtomicBool::new(false);
+
 /// Entry of every PE: its index in x0, MMU off, no stack.
 ///
 /// # Safety
@@ -96,15 +99,20 @@ extern "C" fn main(index: usize) -> ! {
     let mail = &MAIL[index];
     mail.state.store(IDLE, Ordering::Release);
     loop {
-        if mail.state.load(Ordering::Acquire) == POSTED {
-            // SAFETY: in POSTED the cells belong to this PE.
-            unsafe {
-                let (job, arguments) = *mail.job.get();
-                *mail.answer.get() = job(arguments);
+        let is_posted = || mail.state.load(Ordering::Acquire) == POSTED;
+        if IDLE_PES_SLEEP.load(Ordering::Relaxed) {
+            gic::sleep_until(index, is_posted);
+        } else {
+            while !is_posted() {
+                core::hint::spin_loop();
             }
-            mail.state.store(DONE, Ordering::Release);
         }
-        core::hint::spin_loop();
+        // SAFETY: in POSTED the cells belong to this PE.
+        unsafe {
+            let (job, arguments) = *mail.job.get();
+            *mail.answer.get() = job(arguments);
+        }
+        mail.state.store(DONE, Ordering::Release);
     }
 }
 
@@ -116,9 +124,19 @@ fn affinity(index: usize) -> u64 {
     AFFINITIES[index].load(Ordering::Relaxed)
 }
 
+/// The behaviour of PEs that have no job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// They sleep, and leave the processors of the host to those that work.
+    Sleep,
+    /// They spin, and take no interrupt.
+    Spin,
+}
+
 /// Starts all PEs that the device tree names and returns how many run. Their indices follow the
 /// order of their affinities.
-pub fn start_all() -> usize {
+pub fn start_all(idle: Idle) -> usize {
+    IDLE_PES_SLEEP.store(idle == Idle::Sleep, Ordering::Relaxed);
     let mut pes = 1;
     fdt::for_each_cpu(|mpidr| {
         // The first node is the boot PE.
@@ -188,6 +206,9 @@ pub fn start(index: usize, job: Job, arguments: [u64; 4]) -> Check {
     // SAFETY: in IDLE the cells belong to the boot PE.
     unsafe { *mail.job.get() = (job, arguments) };
     mail.state.store(POSTED, Ordering::Release);
+    if IDLE_PES_SLEEP.load(Ordering::Relaxed) {
+        gic::wake(index);
+    }
     Ok(())
 }
 
