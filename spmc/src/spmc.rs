@@ -90,6 +90,13 @@ impl<H: Hal> Spmc<H> {
             .filter(|partition| !partition.is_dead())
     }
 
+    /// Returns the partitions that discovery lists, by place.
+    pub(crate) fn listed_partitions(&self) -> impl Iterator<Item = &Partition<H::Context>> + Clone {
+        self.partitions
+            .iter()
+            .filter(|partition| partition.is_listed())
+    }
+
     /// The endpoint that a partition id stands for: every Non-secure id means the Normal world,
     /// whose VMs only its Hypervisor can tell apart.
     #[inline]

@@ -226,7 +226,7 @@ fn give_tables<H: Hal>(
                 config.name,
                 PackageError::OutOfTables
             );
-            partition.kill();
+            partition.refuse();
         }
     }
     normal_world

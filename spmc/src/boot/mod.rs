@@ -180,7 +180,7 @@ impl<H: Hal> Spmc<H> {
             Ok(boot_info) => boot_info,
             Err(error) => {
                 log::error!("{}: not started: {error}", config.name);
-                partition.kill();
+                partition.refuse();
                 self.detach_streams(config);
                 return;
             }

@@ -139,6 +139,13 @@ impl<C: Context> Partition<C> {
         self.turns.load(Ordering::Acquire) & 1 != 0
     }
 
+    /// Returns whether discovery lists the partition: it has not failed, or it has
+    /// `lifecycle-support` and was not destroyed.
+    pub fn is_listed(&self) -> bool {
+        let turns = self.turns.load(Ordering::Acquire);
+        turns & 1 == 0 || Life::from_word(turns >> LIFE) == Life::Stopped
+    }
+
     /// Returns the state of the partition as a whole.
     pub fn life(&self) -> Life {
         Life::from_word(self.turns.load(Ordering::Relaxed) >> LIFE)
@@ -197,6 +204,11 @@ impl<C: Context> Partition<C> {
             AbortAction::Stop | AbortAction::Restart | AbortAction::Propagate => Remains::Stopped,
         };
         self.happens(Event::Fail(remains), 1)
+    }
+
+    /// Marks the partition as one that boot does not start, and that nobody finds.
+    pub fn refuse(&self) {
+        self.happens(Event::Fail(Remains::Aborted), 1);
     }
 
     /// Undoes [`Self::kill`]: the partition, which is dead, was loaded again.

@@ -151,7 +151,8 @@ impl<H: Hal> Spmc<H> {
     /// to w4, or of all, to the caller's RX.
     ///
     /// `INVALID_PARAMETERS` for an unknown UUID or reserved bits, `BUSY` if RX is full or missing,
-    /// `NO_MEMORY` if it is too short. Partitions that failed are not listed.
+    /// `NO_MEMORY` if it is too short. Of the partitions that failed, only those are listed that
+    /// have `lifecycle-support` and were not destroyed.
     pub(super) fn partition_info_get(
         &self,
         pe: &mut Pe,
@@ -215,7 +216,7 @@ impl<H: Hal> Spmc<H> {
         let mut size = descriptor_size(query.version);
         if let Instance::NormalWorld(_) = instance {
             query.names_images = true;
-            let mut partitions = self.live_partitions();
+            let mut partitions = self.listed_partitions();
             if partitions.any(|partition| query.names_image_of(&partition.frozen)) {
                 size = MAX_DESCRIPTOR;
                 query.visible |= Properties::LIVE_ACTIVATION;
@@ -262,9 +263,9 @@ impl<H: Hal> Spmc<H> {
         Ok(answer)
     }
 
-    /// Returns the tag of the list, which changes when a partition leaves the list or comes back.
-    /// The tag is zero until then: clients of Hafnium, which has no tags, expect zero and pass zero
-    /// when they continue.
+    /// Returns the tag of the list, which changes when a partition fails or is loaded anew. The tag
+    /// is zero until then: clients of Hafnium, which has no tags, expect zero and pass zero when
+    /// they continue.
     fn list_tag(&self) -> u16 {
         self.partitions
             .iter()
@@ -274,7 +275,7 @@ impl<H: Hal> Spmc<H> {
 
     /// Returns the descriptors that the query finds.
     fn matching<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = Descriptor> + 'a {
-        self.live_partitions()
+        self.listed_partitions()
             .flat_map(|partition| query.descriptors(partition, &partition.frozen))
     }
 }

@@ -155,10 +155,15 @@ fn a_partition_is_not_restarted_if_its_memory_does_not_answer() {
         let spec = restarts("sp1").with(|sp| sp.boot_register = Some(1));
         let system = System::boot([spec, PartitionSpec::new("sp2")]);
         system.machine.fail_access(own, others);
-        assert_eq!(system.nwd().request(SP1, [1; 5]).error(), Some(ABORTED));
-        let restarts = is_there(&system, SP1);
+        let nwd = system.nwd();
+        assert_eq!(nwd.request(SP1, [1; 5]).error(), Some(ABORTED));
+        let answers = |id| nwd.request(id, [7; 5]).error().is_none();
+        let restarts = answers(SP1);
         assert_eq!(restarts, system.machine.is_incident_ahead(), "{others}");
-        assert!(is_there(&system, SP2));
+        assert!(answers(SP2));
+        // If it is not restarted, it stays stopped, and is listed.
+        let count = nwd.call([PARTITION_INFO_GET, 0, 0, 0, 0, 1]).success()[0];
+        assert_eq!(count, 2);
         restarts
     };
     // 251 pages are zeroed. Then the partition is loaded as at boot.

@@ -10,6 +10,9 @@ const UUID_A: [u32; 4] = [0xe078_6148, 0xe311_f8e7, 0x0200_5ebc, 0x1bc5_d5a5];
 const UUID_B: [u32; 4] = [1, 2, 3, 4];
 const UUID_C: [u32; 4] = [5, 6, 7, 8];
 const NIL: [u32; 4] = [0; 4];
+/// Values of `abort-action`.
+const STOP: u32 = 0;
+const DESTROY: u32 = 1;
 
 /// Returns three partitions: sp1 and sp2 share a UUID, sp2 has a second UUID, and sp3 receives no
 /// requests.
@@ -239,6 +242,41 @@ fn failed_partitions_are_not_listed() {
     nwd.refused(query(UUID_B, 0), INVALID_PARAMETERS);
     nwd.call(query(NIL, 0)).success();
     assert_eq!(nwd.read(NWD_RX + 24, 2), 0x8003_u16.to_le_bytes());
+}
+
+// req: PINFO-12
+#[test]
+fn a_partition_that_stopped_is_listed_and_one_that_was_destroyed_is_not() {
+    let cases = [(None, false), (Some(STOP), true), (Some(DESTROY), false)];
+    for (action, is_listed) in cases {
+        let [sp1, sp2, sp3] = partitions();
+        let fails = match action {
+            None => sp2,
+            Some(action) => sp2.property("abort-action", action).with(|sp| {
+                sp.extra = Some(std::sync::Arc::new(|fdt| {
+                    fdt.property_null("lifecycle-support").unwrap()
+                }));
+            }),
+        };
+        let fails = fails.script(|sp| {
+            sp.msg_wait();
+            sp.call([ABORT_32]);
+        });
+        let system = System::boot([sp1, fails, sp3]);
+        let nwd = system.nwd();
+        nwd.map_buffers();
+        let count = || {
+            let by_rx = nwd.call(query(NIL, 1)).success()[0];
+            let ([last, ..], _) = told(&nwd.call(by_registers(NIL, 0, 0)));
+            assert_eq!(by_rx, last + 1);
+            by_rx
+        };
+        let before = count();
+        assert_eq!(nwd.request(0x8002, [0; 5]).error(), Some(ABORTED));
+        assert_eq!(count() == before, is_listed, "{action:?}");
+        let found = nwd.call(query(UUID_B, 1)).error().is_none();
+        assert_eq!(found, is_listed, "{action:?}");
+    }
 }
 
 // req: PINFO-10, BOOT-18
