@@ -1,6 +1,7 @@
 //! Tests what another PE does between two looks of a call at the same object: a share that the call
 //! unlocks and finds again, and an endpoint that dies during its own call. See `schedule::explore`.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use host_tests::ffa::*;
@@ -309,4 +310,52 @@ fn messages_that_cross_do_not_dead_lock() {
             .map(|id| -> Body<'_> { Box::new(move |nwd| assert_eq!(nwd.ask(id, [0; 5])[0], 0)) });
         system.interleave_by(plan, bodies.into())
     });
+}
+
+/// Lists what the Secure world can reach of the Normal world's memory, while another PE makes the
+/// other call. Returns the answers to the list, of all orders in which that was tried.
+fn listed_meanwhile(other: fn(Nwd<'_>)) -> BTreeSet<Option<i32>> {
+    let answers = Mutex::new(BTreeSet::new());
+    explore(|plan| {
+        let system = System::builder()
+            .el3(3, 3)
+            .sp(PartitionSpec::new("sp1"))
+            .boot();
+        let nwd = system.nwd();
+        assert_eq!(nwd.version(V1_3), V1_3);
+        nwd.map_buffers();
+        let list: Body = Box::new(|nwd| {
+            let answer = nwd.call_with(Regs::new([NS_RES_INFO_GET]));
+            answers.lock().unwrap().insert(answer.error());
+        });
+        system.interleave_by(plan, vec![list, Box::new(other)])
+    });
+    answers.into_inner().unwrap()
+}
+
+// req: NSRES-07
+#[test]
+fn a_list_during_which_a_map_changes_is_tried_again() {
+    let answers = listed_meanwhile(|nwd| {
+        // The page is given to nobody yet, but partitions can reach it from now on.
+        let share = Transaction::share(0, 0x8001, RW, &[(NWD_PAGES, 1)]);
+        let bytes = share.encode(Layout::V1_2);
+        let buffer = NWD_PAGES + 0x8000;
+        nwd.write(buffer, &bytes);
+        let length = bytes.len() as u64;
+        nwd.call([MEM_SHARE_64, length, length, buffer, 1])
+            .success();
+    });
+    assert_eq!(answers, BTreeSet::from([None, Some(RETRY)]));
+}
+
+// req: NSRES-07
+#[test]
+fn a_list_is_tried_again_if_another_call_fills_the_buffer_first() {
+    let answers = listed_meanwhile(|nwd| {
+        let answer = nwd.call([PARTITION_INFO_GET, 0, 0, 0, 0, 0]);
+        // The list may be in the buffer already.
+        assert!(matches!(answer.error(), None | Some(BUSY)), "{answer:?}");
+    });
+    assert_eq!(answers, BTreeSet::from([None, Some(RETRY)]));
 }

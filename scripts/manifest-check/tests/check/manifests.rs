@@ -438,3 +438,75 @@ fn what_the_boot_would_say_in_its_log() {
     );
     assert_eq!(case.judge(&["--deny-warnings", "."]).0, 1);
 }
+
+#[test]
+fn what_s_el0_cannot_have() {
+    let streams = "interrupts = <40 0xb10>;\n\t\t\tsmmu-id = <1>;\n\t\t\tstream-ids = <7 8>;";
+    let case = Case::new("s_el0")
+        .change("one.dts", "exception-level = <2>", "exception-level = <1>")
+        .change(
+            "one.dts",
+            "ns-interrupts-action = <2>",
+            "ns-interrupts-action = <1>",
+        )
+        .change(
+            "one.dts",
+            "pages-count = <16>;\n\t\t\tattributes = <0x3>",
+            "pages-count = <16>;\n\t\t\tattributes = <0x7>",
+        )
+        .change("one.dts", "interrupts = <40 0xb10>;", streams);
+    case.has(&[
+        (
+            "spmc",
+            "one.dts",
+            "ns-interrupts-action = <1>",
+            "/: ns-interrupts-action: expected 0 or 2 for an S-EL0 partition, found 1",
+        ),
+        (
+            "spmc",
+            "one.dts",
+            "attributes = <0x7>",
+            "/memory-regions/heap: attributes: expected not writable and executable, as \
+             exception-level is 1 (S-EL0), found 0x7",
+        ),
+        (
+            "spmc",
+            "one.dts",
+            "stream-ids = <7 8>",
+            "/device-regions/serial: stream-ids: expected none, as exception-level is 1 (S-EL0), \
+             found 0x7",
+        ),
+    ]);
+}
+
+#[test]
+fn memory_for_tables_that_a_device_has() {
+    let tables =
+        "compatible = \"hafnium,hafnium\";\n\t\ttable-memory = <0x0 0x6900000 0x0 0x10000>;";
+    let device = "reg = <0x0 0x9040000 0x0 0x1000\n\t\t       0x0 0x6904000 0x0 0x1000>;";
+    let case = Case::new("tables_over_a_device")
+        .change("spmc.dts", "compatible = \"hafnium,hafnium\";", tables)
+        .change("spmc.dts", "reg = <0x0 0x9040000 0x0 0x1000>;", device);
+    case.has(&[(
+        "spmc",
+        "spmc.dts",
+        "table-memory = ",
+        "/: table-memory: expected a range without devices, found 0x6900000..0x6910000, which \
+         overlaps the one at 0x6904000",
+    )]);
+}
+
+#[test]
+fn an_independent_device_has_no_memory_of_its_own() {
+    let device = "stream-endpoints {\n\t\tdma {\n\t\t\tstream-endpoint-id = <0x8100>;\n\t\t\t\
+                  smmu-id = <1>;\n\t\t\tstream-ids = <7>;\n\t\t\t\
+                  base-address = <0x0 0x6900000>;\n\t\t};\n\t};\n\n\tcpus {";
+    let case = Case::new("independent_device").change("spmc.dts", "cpus {", device);
+    case.has(&[(
+        "spmc",
+        "spmc.dts",
+        "base-address = ",
+        "/stream-endpoints/dma: base-address: expected none: memory comes by transactions only, \
+         found 8 bytes",
+    )]);
+}

@@ -3,8 +3,7 @@
 use crate::addr::World;
 use crate::limits::MAX_MAILBOX_PAGES;
 use crate::manifest::config::{
-    AbortAction, Branches, ExceptionLevel, MemoryRegion, NsInterruptAction, PartitionConfig,
-    Permissions,
+    AbortAction, Branches, ExceptionLevel, MemoryRegion, PartitionConfig, Permissions,
 };
 use crate::manifest::error::{Found, ManifestError, Parsed, Refused, Report, go_on, limit_text};
 use crate::manifest::refusal::{device_error, first, memory_error};
@@ -34,16 +33,8 @@ pub fn judge_supported(config: &PartitionConfig, report: &Report) {
 }
 
 /// Checks an S-EL0 partition, which has no stage 1 of its own to separate writable from executable
-/// memory, and no vectors for virtual interrupts.
+/// memory.
 pub(super) fn check_s_el0(config: &PartitionConfig, report: &Report) {
-    if config.ns_interrupts == NsInterruptAction::ManagedExit {
-        report.refuse(
-            "/",
-            "ns-interrupts-action",
-            "0 or 2, as exception-level is 1 (S-EL0)",
-            Found::Count(1),
-        );
-    }
     let write_execute = Permissions::WRITE | Permissions::EXECUTE;
     for region in &config.memory_regions {
         if region.permissions.contains(write_execute) {
