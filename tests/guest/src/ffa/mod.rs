@@ -125,6 +125,22 @@ pub mod error {
     pub const RETRY: i32 = -7;
     pub const ABORTED: i32 = -8;
     pub const NO_DATA: i32 = -9;
+
+    /// Returns the name of a code.
+    pub const fn name(code: i32) -> &'static str {
+        match code {
+            NOT_SUPPORTED => "NOT_SUPPORTED",
+            INVALID_PARAMETERS => "INVALID_PARAMETERS",
+            NO_MEMORY => "NO_MEMORY",
+            BUSY => "BUSY",
+            INTERRUPTED => "INTERRUPTED",
+            DENIED => "DENIED",
+            RETRY => "RETRY",
+            ABORTED => "ABORTED",
+            NO_DATA => "NO_DATA",
+            _ => "no code of FF-A",
+        }
+    }
 }
 
 /// w0 in which `FFA_VERSION`, and calls that are not FF-A's, report failure.

@@ -9,7 +9,7 @@
 //! - Bit 2: it gets a request with 32-bit registers, of no operation, and must answer.
 
 use crate::ffa::memory_calls::reclaim;
-use crate::ffa::{self, Answer, NWD, V1_2, id};
+use crate::ffa::{self, Answer, NWD, V1_2, error, id};
 use crate::println;
 use crate::rt::check::{Check, equal, holds};
 use crate::rt::page::PAGE_SIZE;
@@ -213,9 +213,10 @@ fn ask(partition: u16, words: [u64; 5]) -> Check<[u64; 5]> {
         answer = answer.map(|register| register & 0xffff_ffff);
     } else {
         if answer[0] as u32 == id::ERROR {
+            let code = answer[2] as i32;
             println!(
-                "# partition {partition:#06x}: FFA_ERROR {}",
-                answer[2] as i32
+                "# partition {partition:#06x}: FFA_ERROR {code}, {}",
+                error::name(code)
             );
         }
         equal(answer[0], id::DIRECT_RESP_64)?;
