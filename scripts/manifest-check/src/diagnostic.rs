@@ -1,4 +1,5 @@
-//! Faults, each with its place and the reader that complains, as text and as JSON.
+//! Faults, each with its place and the reader that complains, and what is worth knowing beside
+//! them, as text and as JSON.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -101,9 +102,12 @@ impl Diagnostic {
     }
 }
 
-/// The faults that were found.
+/// The faults that were found, and lines that tell of no fault.
 #[derive(Default)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    faults: Vec<Diagnostic>,
+    notes: Vec<String>,
+}
 
 impl Diagnostics {
     /// Adds a fault, unless an equal one is there already.
@@ -115,9 +119,14 @@ impl Diagnostics {
             },
             ..diagnostic
         };
-        if !self.0.contains(&diagnostic) {
-            self.0.push(diagnostic);
+        if !self.faults.contains(&diagnostic) {
+            self.faults.push(diagnostic);
         }
+    }
+
+    /// Adds a line that tells of no fault.
+    pub fn note(&mut self, line: String) {
+        self.notes.push(line);
     }
 
     /// Adds an error.
@@ -135,22 +144,22 @@ impl Diagnostics {
 
     fn count(&self, severity: Severity) -> usize {
         let of = |one: &&Diagnostic| one.severity == severity;
-        self.0.iter().filter(of).count()
+        self.faults.iter().filter(of).count()
     }
 
     /// Returns whether the exit status must be that of a faulty input.
     pub fn has_faults(&self, deny_warnings: bool) -> bool {
-        self.count(Severity::Error) > 0 || (deny_warnings && !self.0.is_empty())
+        self.count(Severity::Error) > 0 || (deny_warnings && !self.faults.is_empty())
     }
 
-    /// Returns one line with the numbers of errors and warnings.
+    /// Returns the notes, and one line with the numbers of errors and warnings.
     pub fn summary(&self) -> String {
         let (errors, warnings) = (self.count(Severity::Error), self.count(Severity::Warning));
         let plural = |count, word| match count {
             1 => format!("1 {word}"),
             _ => format!("{count} {word}s"),
         };
-        match (errors, warnings) {
+        let verdict = match (errors, warnings) {
             (0, 0) => "good".into(),
             (0, _) => format!("good, {}", plural(warnings, "warning")),
             _ => format!(
@@ -158,7 +167,9 @@ impl Diagnostics {
                 plural(errors, "error"),
                 plural(warnings, "warning")
             ),
-        }
+        };
+        let notes = self.notes.iter().map(|note| format!("{note}\n"));
+        notes.chain([verdict]).collect()
     }
 
     /// Returns all faults as text, each with the line of its file.
@@ -167,7 +178,7 @@ impl Diagnostics {
         let mut known = HashMap::new();
         let mut text = String::new();
         let config = term::Config::default();
-        for one in &self.0 {
+        for one in &self.faults {
             let place = &one.place;
             let file = *known.entry(&place.file).or_insert_with(|| {
                 let content = fs::read(&place.file).unwrap_or_default();
@@ -199,7 +210,7 @@ impl Diagnostics {
 
     /// Returns all faults as JSON.
     pub fn json(&self) -> Value {
-        let faults = self.0.iter().map(|one| {
+        let faults = self.faults.iter().map(|one| {
             json!({
                 "severity": match one.severity {
                     Severity::Error => "error",
@@ -217,6 +228,7 @@ impl Diagnostics {
             "errors": self.count(Severity::Error),
             "warnings": self.count(Severity::Warning),
             "faults": faults.collect::<Vec<_>>(),
+            "notes": self.notes,
         })
     }
 }

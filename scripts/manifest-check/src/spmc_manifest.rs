@@ -11,9 +11,14 @@ use crate::engine::{System, hear};
 use crate::sizes::{self, Counts};
 use crate::source::Source;
 
+/// Pages that EL2 reaches by one table of level 3. With `table-memory`, the SPMC takes such tables
+/// from the rest.
+const ENTRIES: u64 = 512;
+
 /// Judges the SPMC manifest and the addresses that it gives to packages.
 pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s> {
     let mut image = image(source);
+    let mut needed = None;
     let manifest = hear(source, None, diagnostics, |report| {
         let mut manifest = manifest::spmc_manifest::read(&source.dtb, report);
         if let Some(start) = manifest.load_address {
@@ -29,7 +34,10 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
                 .needed(),
                 most: sizes::WANTED,
             };
-            image = own_memory(&mut manifest, Pa::new(start), &wants, report).unwrap_or(image);
+            if let Some(own) = own_memory(&mut manifest, Pa::new(start), &wants, report) {
+                image = own;
+                needed = Some(wants.least);
+            }
         }
         validate::judge_spmc(&manifest, &image, report);
         for (index, device) in manifest.stream_devices.iter().enumerate() {
@@ -45,6 +53,9 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
         });
     }
     judge_attribute(source, diagnostics);
+    if let Some(needed) = needed {
+        diagnostics.note(memory(&image, needed, manifest.table_memory.as_ref()));
+    }
     if manifest.cpus.is_empty() {
         let message = "/cpus: expected a node for each PE, found nothing";
         diagnostics.error(By::Firmware, source.tree.place("/cpus", ""), message);
@@ -60,6 +71,23 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
         manifest,
         image,
     }
+}
+
+/// Returns a line about the SPMC's own memory, in the words of the line at boot, and about the
+/// pages for translation tables, which bound what can be shared (docs/memory.md).
+fn memory(own: &PageRange<Pa>, needed: u64, table_memory: Option<&PageRange<Pa>>) -> String {
+    let mut tables = sizes::LEAST_TABLES + own.size().saturating_sub(needed) / PAGE_SIZE;
+    if let Some(more) = table_memory {
+        tables += more.pages();
+        // One table of level 2, and those of level 3 below it.
+        tables -= 1 + tables.div_ceil(ENTRIES);
+    }
+    format!(
+        "memory: {} KiB needed, {} in all at {}; at least {tables} pages for tables",
+        needed / 1024,
+        own.size() / 1024,
+        own.base(),
+    )
 }
 
 /// Returns the range that the manifest states for the SPMC, or the last page of all addresses if it

@@ -11,7 +11,41 @@ fn a_good_layout_has_none() {
     assert_eq!(case.judge(&["."]), (0, vec![]));
     assert_eq!(case.judge(&["sp_layout.json"]), (0, vec![]));
     let output = run(&["."], &case.dir);
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "good\n");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.ends_with(" pages for tables\ngood\n"), "{text}");
+}
+
+/// Returns the line about memory, and the number of pages for tables in it.
+fn tables(case: &Case) -> (String, u64) {
+    let output = run(&["--json", "."], &case.dir);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let line = report["notes"][0].as_str().unwrap().to_string();
+    let words: Vec<&str> = line.split(' ').collect();
+    let end = words.len() - "pages for tables".split(' ').count();
+    let pages = words[end - 1].parse().unwrap();
+    (line, pages)
+}
+
+// The pages bound what can be shared.
+#[test]
+fn the_memory_of_the_spmc_is_said_with_numbers() {
+    let (line, pages) = tables(&Case::new("numbers"));
+    assert!(
+        line.contains(" KiB needed, 2048 in all at 0x6000000; "),
+        "{line}"
+    );
+    let size = |name, size| Case::new(name).change("spmc.dts", "<0x200000>", size);
+    let (line, larger) = tables(&size("numbers_larger", "<0x300000>"));
+    assert!(line.contains(", 3072 in all at 0x6000000; "), "{line}");
+    assert_eq!(larger, pages + 256);
+    let given = "vm1 {\n\t\t\tis_ffa_partition;";
+    let with = "table-memory = <0x0 0x6f00000 0x0 0x100000>;\n\t\tvm1 {\n\t\t\tis_ffa_partition;";
+    let (_, more) = tables(&Case::new("numbers_more").change("spmc.dts", given, with));
+    assert!((pages + 250..pages + 256).contains(&more), "{more}");
+    // A system that needs more has fewer.
+    let shares = "memory-transactions = <2048>;\n\t\tvm1 {\n\t\t\tis_ffa_partition;";
+    let (_, fewer) = tables(&Case::new("numbers_fewer").change("spmc.dts", given, shares));
+    assert_eq!(fewer, pages - 1024 * 276 / 4096);
 }
 
 // Manifests in the forms of the field: what the SPMC takes, the program calls good.
