@@ -46,9 +46,10 @@ const LOOPS: &[((u64, u64), u8)] = &[
 
 /// CPUs, by implementer and part number in MIDR_EL1, on which a broadcast TLBI and the DSB behind
 /// it may complete before everybody observes the stores that were translated by the invalidated
-/// entries (CVE-2025-10263). CPUs without S-EL2 are left out.
+/// entries (CVE-2025-10263; erratum 2441009 of Cortex-A510). CPUs without S-EL2 are left out.
 const EARLY_COMPLETIONS: &[(u64, u64)] = &[
     (ARM, 0xd40),  // Neoverse V1
+    (ARM, 0xd46),  // Cortex-A510
     (ARM, 0xd47),  // Cortex-A710
     (ARM, 0xd48),  // Cortex-X2
     (ARM, 0xd49),  // Neoverse N2
@@ -109,7 +110,13 @@ mod tests {
 
     #[test]
     fn the_cpu_decides_whether_a_tlbi_is_followed_by_another() {
-        for midr in [0x410f_d493, 0x411f_d4f1, 0x6d0f_d490, 0x4e0f_0100] {
+        for midr in [
+            0x410f_d493,
+            0x411f_d4f1,
+            0x410f_d460,
+            0x6d0f_d490,
+            0x4e0f_0100,
+        ] {
             assert!(completes_tlbis_early(midr), "{midr:#x}");
         }
         // QEMU's `max`, Cortex-A720, and another implementer's CPU with the number of Neoverse N2.

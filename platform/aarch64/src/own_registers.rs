@@ -105,6 +105,8 @@ pub const GROUPS: &[Group] = &[
             "HDFGRTR2_EL2",
             "HDFGWTR2_EL2",
             "HCRX_EL2",
+            "MPAM2_EL2",
+            "MPAMHCR_EL2",
             "TCR2_EL2",
             "SCTLR2_EL2",
         ],

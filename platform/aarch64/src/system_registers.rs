@@ -88,7 +88,9 @@ const SVE: &str = "CPTR_EL2.ZEN; with `sve-vector-length` `ScalableState`, as FP
 const SME: &str = "CPTR_EL2.SMEN";
 const RAS: &str = "HCR_EL2.TERR; FIEN for ERXPFG*";
 const LORS: &str = "HCR_EL2.TLOR";
-const MPAM: &str = "EL3: MPAM3_EL3.TRAPLOWER, which is set for the Secure world";
+const MPAM: &str =
+    "MPAM2_EL2.TRAPMPAM0EL1, TRAPMPAM1EL1 and EnMPAMSM, or EL3 (MPAM3_EL3.TRAPLOWER)";
+const BANDWIDTH: &str = "EL3 (MPAMBW3_EL3.nTRAPLOWER)";
 const PMU: &str = "MDCR_EL2.TPM and TPMCR";
 const SPE: &str = "MDCR_EL2.TPMS and E2PB";
 const TRACE: &str = "CPTR_EL2.TTA, MDCR_EL2.TTRF";
@@ -129,6 +131,12 @@ pub const ROWS: &[Row] = &[
         [2, 0, 9, 12, 15, 0, 7],
         Trapped,
         "MDCR_EL2.EnSPM",
+    ),
+    many(
+        "PMEVCNTSVR*_EL1, PMCCNTSVR_EL1, PMICNTSVR_EL1",
+        [2, 0, 14, 8, 12, 0, 7],
+        Trapped,
+        PMU,
     ),
     many("TRC*", [2, 1, 0, 0, 15, 0, 7], Trapped, TRACE),
     many("TRC*", [2, 1, 1, 0, 15, 0, 7], Trapped, TRACE),
@@ -232,8 +240,8 @@ pub const ROWS: &[Row] = &[
         STRAY,
     ),
     many(
-        "TCRMASK_EL1, TCR2MASK_EL1",
-        [3, 0, 2, 7, 7, 2, 3],
+        "TCRMASK_EL1, TCR2MASK_EL1, TCRALIAS_EL1, TCR2ALIAS_EL1",
+        [3, 0, 2, 7, 7, 2, 7],
         Trapped,
         "HCRX_EL2.SRMASKEn",
     ),
@@ -262,12 +270,7 @@ pub const ROWS: &[Row] = &[
     ),
     many("TFSR_EL1, TFSRE0_EL1", [3, 0, 5, 6, 6, 0, 1], Trapped, MTE),
     one("FAR_EL1", [3, 0, 6, 0, 0], Switched, EL1),
-    one(
-        "PFAR_EL1",
-        [3, 0, 6, 0, 5],
-        Trapped,
-        "fine-grained traps, or EL3 (SCR_EL3.PFAREn)",
-    ),
+    one("PFAR_EL1", [3, 0, 6, 0, 5], Stray, STRAY),
     one("PAR_EL1", [3, 0, 7, 4, 0], Switched, EL1),
     many("PMSCR_EL1, PMS*_EL1", [3, 0, 9, 9, 9, 0, 7], Trapped, SPE),
     many(
@@ -290,12 +293,7 @@ pub const ROWS: &[Row] = &[
         PMU,
     ),
     one("MAIR_EL1", [3, 0, 10, 2, 0], Switched, EL1),
-    one(
-        "MAIR2_EL1",
-        [3, 0, 10, 2, 1],
-        Trapped,
-        "fine-grained traps, or EL3 (SCR_EL3.AIEn)",
-    ),
+    one("MAIR2_EL1", [3, 0, 10, 2, 1], Stray, STRAY),
     many(
         "PIRE0_EL1, PIR_EL1, POR_EL1, S2POR_EL1",
         [3, 0, 10, 2, 2, 2, 5],
@@ -303,26 +301,32 @@ pub const ROWS: &[Row] = &[
         STRAY,
     ),
     one("AMAIR_EL1", [3, 0, 10, 3, 0], Switched, AUXILIARY),
-    one(
-        "AMAIR2_EL1",
-        [3, 0, 10, 3, 1],
-        Trapped,
-        "fine-grained traps, or EL3 (SCR_EL3.AIEn)",
-    ),
+    one("AMAIR2_EL1", [3, 0, 10, 3, 1], Stray, STRAY),
     many(
         "LORSA_EL1, LOREA_EL1, LORN_EL1, LORC_EL1",
         [3, 0, 10, 4, 4, 0, 3],
         Trapped,
         LORS,
     ),
-    one("MPAMIDR_EL1", [3, 0, 10, 4, 4], Trapped, MPAM),
-    one("MPAMBWIDR_EL1", [3, 0, 10, 4, 5], Trapped, MPAM),
+    one(
+        "MPAMIDR_EL1",
+        [3, 0, 10, 4, 4],
+        Trapped,
+        "MPAMHCR_EL2.TRAP_MPAMIDR_EL1, or EL3 (MPAM3_EL3.TRAPLOWER)",
+    ),
+    one("MPAMBWIDR_EL1", [3, 0, 10, 4, 5], Trapped, BANDWIDTH),
     one("LORID_EL1", [3, 0, 10, 4, 7], Trapped, LORS),
     many(
-        "MPAM1_EL1, MPAM0_EL1, MPAMSM_EL1, MPAMBW*",
-        [3, 0, 10, 5, 5, 0, 7],
+        "MPAM1_EL1, MPAM0_EL1, MPAMSM_EL1",
+        [3, 0, 10, 5, 5, 0, 3],
         Trapped,
         MPAM,
+    ),
+    many(
+        "MPAMBW1_EL1, MPAMBW0_EL1, MPAMBWSM_EL1",
+        [3, 0, 10, 5, 5, 4, 7],
+        Trapped,
+        BANDWIDTH,
     ),
     many(
         "IMPLEMENTATION DEFINED",
@@ -345,25 +349,10 @@ pub const ROWS: &[Row] = &[
     ),
     many("ICC_*_EL1", [3, 0, 12, 8, 12, 0, 7], Interface, GIC),
     one("CONTEXTIDR_EL1", [3, 0, 13, 0, 1], Switched, EL1),
-    many(
-        "RCWSMASK_EL1",
-        [3, 0, 13, 0, 0, 3, 3],
-        Trapped,
-        "fine-grained traps, or EL3 (SCR_EL3.RCWMASKEn)",
-    ),
+    one("RCWSMASK_EL1", [3, 0, 13, 0, 3], Stray, STRAY),
     one("TPIDR_EL1", [3, 0, 13, 0, 4], Switched, EL1),
-    one(
-        "ACCDATA_EL1",
-        [3, 0, 13, 0, 5],
-        Trapped,
-        "fine-grained traps, or EL3 (SCR_EL3.ADEn)",
-    ),
-    one(
-        "RCWMASK_EL1",
-        [3, 0, 13, 0, 6],
-        Trapped,
-        "fine-grained traps, or EL3 (SCR_EL3.RCWMASKEn)",
-    ),
+    one("ACCDATA_EL1", [3, 0, 13, 0, 5], Stray, STRAY),
+    one("RCWMASK_EL1", [3, 0, 13, 0, 6], Stray, STRAY),
     one("SCXTNUM_EL1", [3, 0, 13, 0, 7], Trapped, "HCR_EL2.EnSCXT"),
     one("CNTKCTL_EL1", [3, 0, 14, 1, 0], Switched, EL1),
     many(
@@ -432,6 +421,8 @@ pub const ROWS: &[Row] = &[
         Trapped,
         "undefined outside of Debug state",
     ),
+    one("PMICNTR_EL0", [3, 3, 9, 4, 0], Trapped, PMU),
+    one("PMICFILTR_EL0", [3, 3, 9, 6, 0], Trapped, PMU),
     many("PM*_EL0", [3, 3, 9, 12, 14, 0, 7], Trapped, PMU),
     one("POR_EL0", [3, 3, 10, 2, 4], Stray, STRAY),
     many(

@@ -325,18 +325,72 @@ const ICH_HCR_FIELDS: &[Field] = &[
     field("TDIR", 14, 1, "ICC_DIR_EL1 traps"),
 ];
 
+const MPAM2_FIELDS: &[Field] = &[
+    field(
+        "PARTID_D, PARTID_I, PMG_D, PMG_I",
+        0,
+        0,
+        "EL2 has the default partition",
+    ),
+    field(
+        "TRAPMPAM1EL1",
+        48,
+        1,
+        "MPAM1_EL1 traps: it holds the Normal world's value",
+    ),
+    field(
+        "TRAPMPAM0EL1",
+        49,
+        1,
+        "MPAM0_EL1 traps, for the same reason",
+    ),
+    field("EnMPAMSM", 50, 0, "MPAMSM_EL1 traps"),
+];
+
+/// MPAM2_EL2.
+pub const MPAM2: u64 = value(MPAM2_FIELDS);
+
+const MPAMHCR_FIELDS: &[Field] = &[
+    field(
+        "EL0_VPMEN, EL1_VPMEN",
+        0,
+        0,
+        "partition ids of EL1 are not virtual",
+    ),
+    field("TRAP_MPAMIDR_EL1", 31, 1, "MPAMIDR_EL1 traps"),
+];
+
+/// MPAMHCR_EL2, where MPAMIDR_EL1.HAS_HCR says that the PE has it.
+pub const MPAMHCR: u64 = value(MPAMHCR_FIELDS);
+
+/// MPAMIDR_EL1.HAS_HCR.
+pub const MPAMIDR_HAS_HCR: u64 = 1 << 17;
+
 /// ICH_HCR_EL2.
 pub const ICH_HCR: u64 = value(ICH_HCR_FIELDS);
 
 const SCTLR_S_EL0_FIELDS: &[Field] = &[
     field("SA0", 4, 1, "the alignment of SP is checked"),
     field("UMA", 9, 0, "DAIF traps"),
+    field(
+        "EnRCTX",
+        10,
+        0,
+        "restrictions of speculation by context (CFP RCTX and others) trap",
+    ),
     field("DZE", 14, 1, "DC ZVA is permitted"),
     field("UCT", 15, 1, "CTR_EL0 can be read"),
     field("nTWI", 16, 0, "WFI traps"),
     field("nTWE", 18, 1, "WFE is permitted"),
     field("TSCXT", 20, 1, "SCXTNUM_EL0 traps"),
     field("UCI", 26, 1, "cache maintenance by address is permitted"),
+    field(
+        "MSCEn",
+        33,
+        0,
+        "memory copy and set instructions are undefined",
+    ),
+    field("EnFPM", 34, 0, "FPMR traps"),
     field(
         "EnDB, EnDA, EnIB, EnIA",
         13,
@@ -441,6 +495,19 @@ pub const CONTROLS: &[Controls] = &[
         when: "always, if EL3 lets EL2 use them (FEAT_FGT, FEAT_FGT2); otherwise the registers behind the negative \
                bits are *strays*, which `features.rs` switches",
         fields: FINE_GRAINED,
+    },
+    Controls {
+        name: "MPAM2_EL2",
+        section: "Arm ARM D24",
+        when: "always, if the PE has MPAM and EL3 lets EL2 use it; otherwise EL3 traps what EL1 does, too \
+               (MPAM3_EL3.TRAPLOWER)",
+        fields: MPAM2_FIELDS,
+    },
+    Controls {
+        name: "MPAMHCR_EL2",
+        section: "Arm ARM D24",
+        when: "as MPAM2_EL2, if the PE has it (MPAMIDR_EL1.HAS_HCR)",
+        fields: MPAMHCR_FIELDS,
     },
     Controls {
         name: "MDCR_EL2",

@@ -214,6 +214,50 @@ system_register! {
     POR_EL12, PorEl12, "S3_5_C10_C2_4"
 }
 system_register! {
+    /// Overlays of the stage-2 permissions by EL1.
+    S2POR_EL1, S2porEl1, "S3_0_C10_C2_5"
+}
+system_register! {
+    /// MAIR2_EL1 as EL2 names it with E2H = 1.
+    MAIR2_EL12, Mair2El12, "S3_5_C10_C2_1"
+}
+system_register! {
+    /// AMAIR2_EL1 as EL2 names it with E2H = 1.
+    AMAIR2_EL12, Amair2El12, "S3_5_C10_C3_1"
+}
+system_register! {
+    /// PFAR_EL1 as EL2 names it with E2H = 1.
+    PFAR_EL12, PfarEl12, "S3_5_C6_C0_5"
+}
+system_register! {
+    /// Bits that read-check-write instructions may change.
+    RCWMASK_EL1, RcwmaskEl1, "S3_0_C13_C0_6"
+}
+system_register! {
+    /// Bits that soft read-check-write instructions may change.
+    RCWSMASK_EL1, RcwsmaskEl1, "S3_0_C13_C0_3"
+}
+system_register! {
+    /// Data of 64-byte stores to accelerators.
+    ACCDATA_EL1, AccdataEl1, "S3_0_C13_C0_5"
+}
+system_register! {
+    /// Identifies memory system resource partitioning and monitoring (MPAM).
+    MPAMIDR_EL1, MpamidrEl1, "S3_0_C10_C4_4"
+}
+system_register! {
+    /// MPAM partition of EL2, and traps of MPAM registers of EL1.
+    MPAM2_EL2, Mpam2El2, "S3_4_C10_C5_0"
+}
+system_register! {
+    /// MPAM of EL1, as a hypervisor controls it.
+    MPAMHCR_EL2, MpamhcrEl2, "S3_4_C10_C4_0"
+}
+system_register! {
+    /// Modes of 8-bit floating point.
+    FPMR, Fpmr, "S3_3_C4_C4_2"
+}
+system_register! {
     /// Permission overlays of EL0.
     POR_EL0, PorEl0, "S3_3_C10_C2_4"
 }

@@ -10,7 +10,7 @@
 //! keeps EL2 from using these traps, the registers are *strays*: the Normal world's values are
 //! saved before a partition runs, and the partition finds zeros.
 
-use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use aarch64_cpu::registers::{
     ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, MIDR_EL1, SCTLR_EL2,
@@ -20,10 +20,11 @@ use tock_registers::interfaces::{Readable, Writeable};
 
 use crate::el2::memory::bulk;
 use crate::el2::registers::{
-    GCSCR_EL12, GCSCRE0_EL1, GCSPR_EL0, GCSPR_EL12, HCRX_EL2, HDFGRTR_EL2, HDFGRTR2_EL2,
-    HDFGWTR_EL2, HDFGWTR2_EL2, HFGITR_EL2, HFGITR2_EL2, HFGRTR_EL2, HFGRTR2_EL2, HFGWTR_EL2,
-    HFGWTR2_EL2, PIR_EL12, PIRE0_EL12, PMCR_EL0, POR_EL0, POR_EL12, SMPRI_EL1, TCR2_EL12,
-    TPIDR2_EL0,
+    ACCDATA_EL1, AMAIR2_EL12, GCSCR_EL12, GCSCRE0_EL1, GCSPR_EL0, GCSPR_EL12, HCRX_EL2,
+    HDFGRTR_EL2, HDFGRTR2_EL2, HDFGWTR_EL2, HDFGWTR2_EL2, HFGITR_EL2, HFGITR2_EL2, HFGRTR_EL2,
+    HFGRTR2_EL2, HFGWTR_EL2, HFGWTR2_EL2, MAIR2_EL12, MPAM2_EL2, MPAMHCR_EL2, MPAMIDR_EL1,
+    PFAR_EL12, PIR_EL12, PIRE0_EL12, PMCR_EL0, POR_EL0, POR_EL12, RCWMASK_EL1, RCWSMASK_EL1,
+    S2POR_EL1, SMPRI_EL1, TCR2_EL12, TPIDR2_EL0,
 };
 use crate::errata::Identity;
 use crate::{id_registers, traps};
@@ -33,8 +34,9 @@ static MORE_FINE_GRAINED_TRAPS: AtomicBool = AtomicBool::new(false);
 static HYPERVISOR_CONFIGURATION: AtomicBool = AtomicBool::new(false);
 static POINTER_KEYS: AtomicBool = AtomicBool::new(false);
 static RANDOM_NUMBERS: AtomicBool = AtomicBool::new(false);
+static RESOURCE_PARTITIONING: AtomicBool = AtomicBool::new(false);
 /// One bit for each register of [`Strays`] that EL2 can access.
-static STRAYS: AtomicU16 = AtomicU16::new(0);
+static STRAYS: AtomicU32 = AtomicU32::new(0);
 
 /// Finds out what EL3 lets EL2 use. The boot PE calls this once, when the vectors are installed.
 /// All PEs are assumed to be alike.
@@ -65,6 +67,9 @@ pub fn probe() {
     if field(id_registers::read(id_registers::ID_AA64ISAR0_EL1), 60) != 0 {
         RANDOM_NUMBERS.store(bulk::has_random_numbers(), Ordering::Relaxed);
     }
+    if has_resource_partitioning() {
+        RESOURCE_PARTITIONING.store(bulk::has_mpam(), Ordering::Relaxed);
+    }
     let mut strays = Strays::probe();
     if FINE_GRAINED_TRAPS.load(Ordering::Relaxed) {
         strays &= AT_S_EL0;
@@ -88,6 +93,12 @@ pub fn init_pe() {
     SCTLR_EL2.set(control);
     if HYPERVISOR_CONFIGURATION.load(Ordering::Relaxed) {
         HCRX_EL2.set(0);
+    }
+    if RESOURCE_PARTITIONING.load(Ordering::Relaxed) {
+        MPAM2_EL2.set(traps::MPAM2);
+        if MPAMIDR_EL1.get() & traps::MPAMIDR_HAS_HCR != 0 {
+            MPAMHCR_EL2.set(traps::MPAMHCR);
+        }
     }
     if MORE_FINE_GRAINED_TRAPS.load(Ordering::Relaxed) {
         HFGRTR2_EL2.set(0);
@@ -127,6 +138,13 @@ fn has_pointer_authentication() -> bool {
     .any(|number| id_registers::read(number) & id_registers::pointer_authentication(number) != 0)
 }
 
+/// Returns whether the PE has MPAM, of any version.
+fn has_resource_partitioning() -> bool {
+    let mpam = id_registers::read(id_registers::ID_AA64PFR0_EL1) >> 40 & 0xf;
+    let fraction = id_registers::read(id_registers::ID_AA64PFR1_EL1) >> 16 & 0xf;
+    mpam | fraction != 0
+}
+
 /// Returns whether EL2 can switch the keys, so that partitions may use pointer authentication.
 pub fn has_pointer_keys() -> bool {
     POINTER_KEYS.load(Ordering::Relaxed)
@@ -152,8 +170,8 @@ pub fn confines_s_el0() -> bool {
 /// The strays that fine-grained traps do not deny S-EL0 partitions, since these traps have no
 /// effect while TGE = 1 (Arm ARM D24, HFGRTR_EL2): with the Normal world's value of GCSCRE0_EL1, a
 /// partition would push return addresses to the Normal world's stack.
-const AT_S_EL0: u16 =
-    1 << Number::el0_control_stack as u16 | 1 << Number::el0_control_stack_pointer as u16;
+const AT_S_EL0: u32 =
+    1 << Number::el0_control_stack as u32 | 1 << Number::el0_control_stack_pointer as u32;
 
 /// Returns whether there are strays for a context at that level.
 pub fn has_strays(level: ExceptionLevel) -> bool {
@@ -193,22 +211,22 @@ macro_rules! strays {
             pub const ZERO: Self = Self { $($name: 0,)* };
 
             /// Returns one bit for each register that EL2 can access.
-            fn probe() -> u16 {
+            fn probe() -> u32 {
                 let mut found = 0;
-                $(if bulk::$probe() { found |= 1 << Number::$name as u16; })*
+                $(if bulk::$probe() { found |= 1 << Number::$name as u32; })*
                 found
             }
 
             /// Stores the strays of this PE.
             pub fn save(&mut self) {
                 let found = STRAYS.load(Ordering::Relaxed);
-                $(if found & 1 << Number::$name as u16 != 0 { self.$name = $register.get(); })*
+                $(if found & 1 << Number::$name as u32 != 0 { self.$name = $register.get(); })*
             }
 
             /// Writes the values to the strays of this PE.
             pub fn load(&self) {
                 let found = STRAYS.load(Ordering::Relaxed);
-                $(if found & 1 << Number::$name as u16 != 0 { $register.set(self.$name); })*
+                $(if found & 1 << Number::$name as u32 != 0 { $register.set(self.$name); })*
             }
         }
     };
@@ -226,4 +244,11 @@ strays! {
     control_stack_pointer: GCSPR_EL12, has_gcspr;
     el0_control_stack: GCSCRE0_EL1, has_gcscre0;
     el0_control_stack_pointer: GCSPR_EL0, has_gcspr_el0;
+    stage2_overlay: S2POR_EL1, has_s2por;
+    attributes: MAIR2_EL12, has_mair2;
+    auxiliary_attributes: AMAIR2_EL12, has_amair2;
+    fault_address: PFAR_EL12, has_pfar;
+    checked_bits: RCWMASK_EL1, has_rcwmask;
+    soft_checked_bits: RCWSMASK_EL1, has_rcwsmask;
+    accelerator_data: ACCDATA_EL1, has_accdata;
 }

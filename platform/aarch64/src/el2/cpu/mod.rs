@@ -592,13 +592,15 @@ fn clear_branch_history(branches: u8) {
 
 /// Waits until profiling and trace data of the Normal world are in memory. The buffers of SPE and
 /// TRBE are written through the translation of the world that owns them, so the registers of EL1
-/// may change only then (Arm ARM, PSB CSYNC and TSB CSYNC, each with a DSB).
+/// may change only then (Arm ARM, PSB CSYNC and TSB CSYNC, each with a DSB). Cortex-A710 and
+/// Neoverse N2 may need a second TSB CSYNC (errata 2054223 and 2067961).
 #[cold]
 fn drain() {
     // SAFETY: the hints and the barrier change no state. They are PSB CSYNC and TSB CSYNC.
     unsafe {
         asm!(
             "hint #17",
+            "hint #18",
             "hint #18",
             "dsb nsh",
             options(nostack, preserves_flags)

@@ -9,7 +9,8 @@
 //! whole state is loaded on the first use of any vector register in a stay, so that it never sees
 //! what others left: bits beyond an earlier vector length are not zeroed by the PE (Arm ARM
 //! B1.2.2). Other partitions access the low 128 bits of each vector only. EL3 does not switch
-//! ZCR_EL2.
+//! ZCR_EL2. For the same reason, what a partition leaves beyond the Normal world's length is zeroed
+//! before the Normal world has the PE again: it may choose a greater length later.
 
 use alloc::vec;
 use core::arch::{asm, global_asm};
@@ -22,8 +23,8 @@ use spmc::vector_length::VectorLength;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::context::FpState;
-use crate::el2::memory::BOOT;
-use crate::el2::registers::{ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2, ZCR_EL12};
+use crate::el2::memory::{BOOT, bulk};
+use crate::el2::registers::{FPMR, ID_AA64SMFR0_EL1, SMCR_EL2, SVCR, ZCR_EL2, ZCR_EL12};
 use crate::el2::smc;
 use crate::traps;
 
@@ -116,6 +117,18 @@ z_load:
 2:  p_all   ldr
     ret
 
+// Zeroes Z0 to Z31, P0 to P15 and FFR.
+.global z_zero
+z_zero:
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    mov     z\n\().b, #0
+    .endr
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    pfalse  p\n\().b
+    .endr
+    wrffr   p0.b
+    ret
+
 // Return the bytes of a Z register, out of and in streaming mode.
 .global z_bytes
 z_bytes:
@@ -138,6 +151,7 @@ unsafe extern "C" {
     fn v_load(v: *const u8);
     fn z_store(z: *mut u8, predicates: *mut u8, ffr: u64);
     fn z_load(z: *const u8, predicates: *const u8, ffr: u64);
+    fn z_zero();
     fn z_bytes() -> usize;
     fn z_streaming_bytes() -> usize;
 }
@@ -183,7 +197,17 @@ pub fn probe() {
         );
     }
     AVAILABLE.store(available, Ordering::Relaxed);
+    if available && has_sme() {
+        open_all();
+        HAS_FPMR.store(bulk::has_fpmr(), Ordering::Relaxed);
+        CPTR_EL2.set(traps::CPTR);
+        synchronize();
+    }
 }
+
+/// Set if a change of streaming mode would make the Normal world lose its FPMR, and EL2 can access
+/// the register. Partitions cannot, so nothing else changes it.
+static HAS_FPMR: AtomicBool = AtomicBool::new(false);
 
 /// SMCCC_ARCH_FEATURE_AVAILABILITY, and what selects CPTR_EL3 in it: the fields of its encoding.
 const FEATURE_AVAILABILITY: u64 = 0xc000_0003;
@@ -382,6 +406,8 @@ pub struct VectorArea {
     svcr: u64,
     fpsr: u64,
     fpcr: u64,
+    /// FPMR, if the registers were saved in streaming mode.
+    fpmr: u64,
     /// ZCR_EL2 and ZCR_EL1, while a partition with SVE has others.
     limits: Option<(u64, u64)>,
 }
@@ -395,6 +421,7 @@ impl VectorArea {
         svcr: 0,
         fpsr: 0,
         fpcr: 0,
+        fpmr: 0,
         limits: None,
     };
 
@@ -447,6 +474,10 @@ impl VectorArea {
         }
         (self.fpsr, self.fpcr) = status();
         if self.svcr & SVCR_SM != 0 {
+            // A change of PSTATE.SM clears FPMR (Arm ARM C5.2, FPMR).
+            if HAS_FPMR.load(Ordering::Relaxed) {
+                self.fpmr = FPMR.get();
+            }
             SVCR.set(self.svcr & !SVCR_SM);
         }
     }
@@ -462,13 +493,21 @@ impl VectorArea {
         let registers = self.registers();
         open_all();
         if let Some((el2, el1)) = self.limits.take() {
+            ZCR_EL2.set(LONGEST);
+            synchronize();
+            // SAFETY: `open_all` has enabled SVE, which the PE has, since a partition used it. FFR
+            // exists, since `save` left streaming mode.
+            unsafe { z_zero() };
             ZCR_EL2.set(el2);
             ZCR_EL12.set(el1);
             synchronize();
         }
         if self.svcr & SVCR_SM != 0 {
-            // A change of PSTATE.SM clears the vector registers and FPSR, so it comes first.
+            // A change of PSTATE.SM clears the vector registers, FPSR and FPMR, so it comes first.
             SVCR.set(self.svcr);
+            if HAS_FPMR.load(Ordering::Relaxed) {
+                FPMR.set(self.fpmr);
+            }
         }
         let (scalable, ffr) = Self::shape(self.svcr);
         // SAFETY: `save` filled the memory in the same mode, and `open_all` has enabled the

@@ -212,6 +212,10 @@ fn take() -> Option<u32> {
     barrier::dsb(barrier::SY);
     let interrupt = real(interrupt)?;
     ICC_EOIR1_EL1.set(interrupt.into());
+    // The next read of ICC_IAR1_EL1 must find the priority dropped: it returns no interrupt that
+    // the running priority holds back, and a write of one register need not be seen by the read of
+    // another without synchronization (Arm ARM D24.1, synchronization of System registers).
+    barrier::isb(barrier::SY);
     Some(interrupt)
 }
 

@@ -167,6 +167,15 @@ probe_\name:
     probe   has_gcspr, s3_5_c2_c5_1
     probe   has_gcscre0, s3_0_c2_c5_2
     probe   has_gcspr_el0, s3_3_c2_c5_1
+    probe   has_s2por, s3_0_c10_c2_5
+    probe   has_mair2, s3_5_c10_c2_1
+    probe   has_amair2, s3_5_c10_c3_1
+    probe   has_pfar, s3_5_c6_c0_5
+    probe   has_rcwmask, s3_0_c13_c0_6
+    probe   has_rcwsmask, s3_0_c13_c0_3
+    probe   has_accdata, s3_0_c13_c0_5
+    probe   has_mpam, s3_4_c10_c5_0
+    probe   has_fpmr, s3_3_c4_c4_2
 
 // Set TCR2_EL2 and SCTLR2_EL2 to 0. Where EL3 traps them, they behave as 0, and the access faults.
 // Called with the MMU off, before the features that they control matter.
@@ -254,4 +263,13 @@ probes! {
     has_gcspr: probe_has_gcspr;
     has_gcscre0: probe_has_gcscre0;
     has_gcspr_el0: probe_has_gcspr_el0;
+    has_s2por: probe_has_s2por;
+    has_mair2: probe_has_mair2;
+    has_amair2: probe_has_amair2;
+    has_pfar: probe_has_pfar;
+    has_rcwmask: probe_has_rcwmask;
+    has_rcwsmask: probe_has_rcwsmask;
+    has_accdata: probe_has_accdata;
+    has_mpam: probe_has_mpam;
+    has_fpmr: probe_has_fpmr;
 }
