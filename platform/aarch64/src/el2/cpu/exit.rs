@@ -317,17 +317,18 @@ pub fn asynchronous(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Opt
             let interrupt = gic::pending()?;
             if interrupt == watchdog::INTERRUPT {
                 watchdog::stop();
-                gic::complete_own();
                 Some(Exit::Watchdog)
-            } else if interrupt == timer::INTERRUPT && !cpu.watches_timer() {
+            } else if interrupt != timer::INTERRUPT {
+                Some(Exit::SecureInterrupt)
+            } else if !cpu.watches_timer() {
                 cpu.timer_fires();
                 None
-            } else if interrupt == timer::INTERRUPT {
+            } else if timer::is_firing() {
+                timer::stop();
                 context.expire_timer();
-                gic::complete_timer();
                 Some(Exit::Timer { expired: true })
             } else {
-                Some(Exit::SecureInterrupt)
+                None
             }
         }
         _ => Some(Exit::Fault(Fault {

@@ -508,7 +508,8 @@ impl Cpu {
         }
     }
 
-    /// Handles the interrupt of the hardware timer. Returns it if it stopped the Normal world.
+    /// Handles the interrupt of the hardware timer, unless the timer was stopped meanwhile. Returns
+    /// the interrupt if it stopped the Normal world.
     ///
     /// The timer of the loaded context is left to its next run. Otherwise the timer fires because
     /// a partition runs at the time that was set for the Normal world, which the timer then stops
@@ -517,10 +518,10 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub fn timer_fires(&mut self) -> Option<u32> {
-        if self.watches_timer() {
+        if self.watches_timer() || !timer::is_firing() {
             return None;
         }
-        gic::complete_timer();
+        timer::stop();
         if self.el1_displaced {
             self.displaced |= Lazy::ALARM;
             return None;

@@ -152,6 +152,10 @@ fn real(interrupt: u64) -> Option<u32> {
 /// SPMC's SGI on the way. Leaves the watchdog's interrupt pending until the next entry of a
 /// partition, and then returns `None`. `timer_fires` is called for the timer's interrupt, and
 /// returns what this function then returns.
+///
+/// The interrupts of the SPMC's timers are levels, and are never acknowledged: a timer that is
+/// stopped takes its level back. Whoever acknowledged after that would take the next interrupt that
+/// is pending, and lose the edge of a partition.
 pub fn acknowledge(timer_fires: impl Fn() -> Option<u32>) -> Option<u32> {
     loop {
         let next = pending()?;
@@ -167,22 +171,6 @@ pub fn acknowledge(timer_fires: impl Fn() -> Option<u32>) -> Option<u32> {
         }
         deactivate(interrupt);
     }
-}
-
-/// Acknowledges and deactivates the pending interrupt, which is one of the SPMC's own.
-#[inline(never)]
-pub fn complete_own() {
-    if let Some(interrupt) = take() {
-        deactivate(interrupt);
-    }
-}
-
-/// Turns off the timer and completes its interrupt.
-#[cold]
-#[inline(never)]
-pub fn complete_timer() {
-    timer::stop();
-    complete_own();
 }
 
 /// Makes the end of an interrupt drop its priority only. ICC_CTLR_EL1.EOImode is UNKNOWN after a

@@ -124,6 +124,12 @@ pub fn silence_virtual() -> bool {
     fires
 }
 
+/// Returns whether the hardware timer asserts its interrupt. The GIC may signal the interrupt for a
+/// moment after [`stop`].
+pub fn is_firing() -> bool {
+    CNTHVS_CTL_EL2.get() == ENABLE | ISTATUS
+}
+
 /// Makes the hardware timer fire no more.
 pub fn stop() {
     CNTHVS_CTL_EL2.set(0);

@@ -4,6 +4,7 @@
 //! No test depends on the speed of a PE: a source is raised anew by its own handler, or as long as
 //! the Normal world gets nothing done.
 
+use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ffa::{SP1, SP2, SP7, SP8};
@@ -41,10 +42,15 @@ pub const TESTS: &[Test] = &[
         "Other PEs raise the interrupts of sp7 and sp8 as fast as they can",
         pes = 2
     ),
+    test!(
+        edges_beside_a_timer,
+        "Another PE raises the interrupt of sp8 while the timer of sp1 expires again and again",
+        pes = 2
+    ),
 ];
 
 /// Code of the partitions.
-pub const HELPERS: &[Command] = &[helper!(expire)];
+pub const HELPERS: &[Command] = &[helper!(expire), helper!(expire_again)];
 
 /// Lets the virtual timer of this PE expire. The interrupt is not handled before this context
 /// waits.
@@ -52,6 +58,29 @@ fn expire(_: &Sp, _: [u64; 4]) -> Check<[u64; 4]> {
     equal(hf(ENABLE, &[VIRTUAL_TIMER, 1, 0]), 0u64)?;
     set_virtual_timer(1, 0);
     holds(wait_until(PATIENCE_MS, || signals() != 0), 0u64)?;
+    Ok([0; 4])
+}
+
+/// Lets the physical timer of this context expire again and again for that many milliseconds. The
+/// interrupt stays pending.
+fn expire_again(_: &Sp, [ms, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    let set_timer = |control: u64| {
+        // SAFETY: the timer of this partition, whose interrupt is masked in PSTATE.
+        unsafe {
+            asm!(
+                "msr cntp_tval_el0, xzr",
+                "msr cntp_ctl_el0, {}",
+                "isb",
+                in(reg) control,
+                options(nostack),
+            )
+        };
+    };
+    wait_until(ms, || {
+        set_timer(1);
+        false
+    });
+    set_timer(0);
     Ok([0; 4])
 }
 
@@ -196,4 +225,36 @@ fn edges_without_end(nwd: &Nwd) -> Check {
         comes_to(partition, before + 1)?;
     }
     Ok(())
+}
+
+/// Number of edges beside a timer.
+const EDGES: u64 = 200;
+
+// The edges have a lower priority than the interrupt that the SPMC has for the timer, so that the
+// SPMC finds both pending, and sees to the timer first.
+// req: INT-04, INT-07
+fn edges_beside_a_timer(_: &Nwd) -> Check {
+    let_through(SP8, GPIO_INTERRUPT)?;
+    let before = handled_by(SP8)?;
+    GO_ON.store(true, Ordering::Release);
+    // The interrupts come to this PE, which asks for nothing but the timer.
+    let raise = |[before, ..]: [u64; 4]| -> Check<[u64; 4]> {
+        let mut outcome = Ok(());
+        for count in before + 1..=before + EDGES {
+            Source::Gpio.raise();
+            outcome = outcome.and_then(|()| comes_to(SP8, count));
+            if outcome.is_err() {
+                break;
+            }
+        }
+        GO_ON.store(false, Ordering::Release);
+        outcome.map(|()| [0; 4])
+    };
+    pe::start(1, raise, [before, 0, 0, 0])?;
+    let mut outcome = Ok([0; 4]);
+    while GO_ON.load(Ordering::Acquire) && outcome.is_ok() {
+        outcome = ask(SP1, command!(expire_again), [10, 0, 0, 0]);
+    }
+    pe::finish(1)?;
+    outcome.map(drop)
 }
