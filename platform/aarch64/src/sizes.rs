@@ -39,7 +39,7 @@ pub const FIRST_HEAP_SIZE: u64 = 16 * PAGE;
 pub const PE_STATE_SIZE: u64 = 8 * 1024;
 
 /// The most bytes that the engine allocates on each PE for a partition.
-pub const PE_PARTITION_SIZE: u64 = 16;
+pub const PE_PARTITION_SIZE: u64 = 24;
 
 /// The most bytes that the engine allocates for a partition, beside its contexts.
 const PARTITION_SIZE: u64 = 16 * 1024;

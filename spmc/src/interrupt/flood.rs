@@ -23,6 +23,8 @@ pub type Source = (usize, Line);
 #[derive(Clone, Copy, Debug)]
 struct Share {
     /// The time that its handlers took.
+    spent: u64,
+    /// The part of that time since a source was masked.
     time: u64,
     /// The line of it that came in more than half of the cases, if there is one, and the votes for
     /// it.
@@ -32,6 +34,7 @@ struct Share {
 
 impl Share {
     const NONE: Self = Self {
+        spent: 0,
         time: 0,
         line: Line::FIRST,
         votes: 0,
@@ -110,10 +113,18 @@ impl Flood {
         if self.is_crowded
             && let Some(share) = self.shares.get_mut(partition)
         {
-            let began = self.began.max(self.ended);
-            share.time = share.time.saturating_add(now.wrapping_sub(began));
+            let took = now.wrapping_sub(self.began.max(self.ended));
+            share.time = share.time.saturating_add(took);
+            share.spent = share.spent.saturating_add(took);
         }
         self.ended = now;
+    }
+
+    /// Returns the time that handlers of the partition with that index took since the last pause,
+    /// whatever was masked meanwhile: its owner may have enabled that again.
+    pub fn spent(&self, partition: usize) -> u64 {
+        let share = self.shares.get(partition);
+        share.map_or(0, |share| share.spent)
     }
 
     /// Handlers end although there are more.
@@ -145,7 +156,12 @@ impl Flood {
         let worst = shares.max_by_key(|(_, share)| share.blame())?;
         let source = (worst.1.votes != 0).then_some((worst.0, worst.1.line));
         self.taken = 0;
-        self.forget();
+        for share in &mut self.shares {
+            *share = Share {
+                spent: share.spent,
+                ..Share::NONE
+            };
+        }
         source
     }
 
@@ -284,7 +300,35 @@ mod tests {
         flood.begin(now);
         assert!(flood.take((0, B)) && !is_clean(&flood));
         assert_eq!(flood.culprit(None, now), Some((0, B)));
+        flood.begin(2_000_000_000);
         assert!(is_clean(&flood));
+    }
+
+    // Whoever is masked may enable its source again, and go on.
+    #[test]
+    fn the_time_without_a_pause_adds_up_whatever_is_masked() {
+        let mut flood = Flood::new(8);
+        let (mut now, mut masked) = (0, 0);
+        for _ in 0..4 * u64::from(LIMIT) {
+            flood.begin(now);
+            if flood.take((1, A)) {
+                assert_eq!(flood.culprit(None, now), Some((1, A)));
+                masked += 1;
+            }
+            now += 100;
+            flood.end(1, now);
+        }
+        assert!(masked >= 3);
+        // The first handler came after a pause.
+        assert_eq!([0, 1].map(|n| flood.spent(n)), [0, now - 100]);
+        for (pause, spent) in [(11, now - 100), (12, 0)] {
+            let mut flood = Flood {
+                shares: flood.shares.clone(),
+                ..flood
+            };
+            flood.begin(now + pause);
+            assert_eq!(flood.spent(1), spent, "{pause}");
+        }
     }
 
     // Handlers may also run again for other reasons than interrupts of devices.

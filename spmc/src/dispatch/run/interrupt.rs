@@ -33,7 +33,7 @@ use crate::dispatch::context::{Current, Member, complete};
 const BATCH: usize = 32;
 
 /// Handlers that run before the interrupted context goes on for a moment.
-const TURNS: usize = 8;
+pub(super) const TURNS: usize = 8;
 
 impl<H: Hal> Spmc<H> {
     /// Handles a secure interrupt, or an IPI to look again, that stopped `current`.
@@ -373,7 +373,7 @@ impl<H: Hal> Spmc<H> {
             // Non-secure interrupts are masked: the Normal world would not get the PE back from a
             // handler that does not end.
             since.get_or_insert_with(|| self.hal.now());
-            self.start_watch(pe, handler.vcpu.link());
+            self.watch_handler(pe, pe.handler, handler.vcpu.link());
             self.run(pe, handler, frame);
             pe.flood.end(pe.handler, self.hal.now());
             // Interrupts that came meanwhile have their turn before the same handler runs again.

@@ -3,8 +3,9 @@
 //!
 //! Time is charged to the context that was given it. A context that works for that one when the
 //! time is over is not to blame: it gets the same time once more. If that is not enough either, the
-//! Normal world is left to run it. Each handler of interrupts has a time of its own, and the
-//! watchdog of the interrupted context stands still meanwhile.
+//! Normal world is left to run it. Each handler of interrupts has a time of its own, within the
+//! time that all handlers of its partition have together, and the watchdog of the interrupted
+//! context stands still meanwhile.
 
 use crate::ffa::SmcFrame;
 use crate::hal::Hal;
@@ -13,6 +14,7 @@ use crate::partition::vcpu::{Event, State};
 use crate::spmc::{Pe, Spmc, Watch};
 
 use super::Flow;
+use super::interrupt::TURNS;
 use crate::boot::DEFAULT_INIT_TIMEOUT_MS;
 use crate::dispatch::context::Current;
 use crate::invariant::Invariant;
@@ -31,6 +33,21 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     pub(crate) fn start_watch(&self, pe: &mut Pe, of: Link) {
         let end = self.limit();
+        pe.watch = Watch::Of(of, end);
+        self.hal.start_watchdog(end);
+    }
+
+    /// Starts the time of the handler `of`, which belongs to the partition with that index.
+    ///
+    /// Handlers of one partition that follow each other without a pause have the time of [`TURNS`]
+    /// together, as many as run in one go: an owner can have its handler run again and again.
+    #[cold]
+    pub(super) fn watch_handler(&self, pe: &mut Pe, partition: usize, of: Link) {
+        let now = self.hal.now();
+        let limit = self.limit().saturating_sub(now);
+        let left = limit.saturating_mul(TURNS as u64);
+        let left = left.saturating_sub(pe.flood.spent(partition));
+        let end = now.saturating_add(limit.min(left));
         pe.watch = Watch::Of(of, end);
         self.hal.start_watchdog(end);
     }

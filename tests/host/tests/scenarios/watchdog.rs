@@ -11,6 +11,7 @@ use crate::log_lines::tells_of_timeout;
 const ENABLE: u64 = 0xff03;
 const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
+const SEND_IPI: u64 = 0xff0a;
 
 const VICTIM: u16 = 0x8001;
 const SLOW: u16 = 0x8002;
@@ -279,4 +280,75 @@ fn the_spmc_manifest_says_how_long_initialisation_may_take() {
         .boot();
     assert_eq!(system.nwd().ask(VICTIM, [1; 5]), [1; 5]);
     assert_eq!(system.nwd().request(SLOW, [1; 5]).error(), Some(ABORTED));
+}
+
+/// The ways in which a handler has itself run again: it interrupts its own context, or lets its
+/// device do so and enables the interrupt again that was masked.
+const AGAIN: [fn(&mut Sp); 2] = [
+    |sp| {
+        sp.call([ENABLE, 9, 1, 0]);
+        sp.call([SEND_IPI, 0]);
+    },
+    |sp| {
+        sp.call([ENABLE, LINE.into(), 1, 0]);
+        sp.gic(|gic| gic.pulse(LINE));
+    },
+];
+
+// With Non-secure interrupts masked as long as each handler runs, the Normal world would never do
+// more than a few instructions.
+// req: INT-05, INT-06
+#[test]
+fn handlers_that_follow_each_other_without_a_pause_have_a_time_together() {
+    for again in AGAIN {
+        let attacker = with_device(PartitionSpec::new("attacker"), &[LINE], &[]);
+        let attacker = attacker.script(move |sp: &mut Sp| {
+            let mut message = sp.msg_wait();
+            loop {
+                message = if message.0[0] == INTERRUPT {
+                    sp.work(LIMIT / 40);
+                    let id = sp.call([GET]).0[0];
+                    sp.call([DEACTIVATE, id, id]);
+                    again(sp);
+                    sp.msg_wait()
+                } else {
+                    again(sp);
+                    let payload = message.payload();
+                    sp.respond(&message, payload)
+                };
+            }
+        });
+        let system = System::boot([attacker, victim()]);
+        let nwd = system.nwd();
+        system.machine.gic().pass(1000);
+        let begin = system.machine.gic().now();
+        nwd.ask(VICTIM, [0; 5]);
+        let is_dead = || system.spmc.partitions[0].is_dead();
+        let told = tells_of_timeout("attacker", || {
+            for _ in (0..1000).take_while(|_| !is_dead()) {
+                system.machine.gic().pass(1);
+                nwd.call([INTERRUPT]);
+            }
+        });
+        let took = system.machine.gic().now() - begin;
+        // What the first go took before others had the PE for a moment counts for nothing.
+        assert!(told && (8 * LIMIT..9 * LIMIT).contains(&took), "{took}");
+        nwd.refused([DIRECT_REQ_64, VICTIM.into()], ABORTED);
+        assert_eq!(nwd.ask(SLOW, [3; 5]), [3; 5]);
+    }
+}
+
+// The same handlers, with a pause of an eighth of their time between them.
+// req: INT-05, INT-06
+#[test]
+fn handlers_that_leave_the_pe_to_others_go_on_for_ever() {
+    let victim = handler(LIMIT / 2);
+    let system = System::boot([victim]);
+    let nwd = system.nwd();
+    for n in 0..40 {
+        system.machine.gic().pass(LIMIT / 16);
+        system.machine.gic().pulse(LINE);
+        assert_eq!(nwd.call([INTERRUPT]).0[0], NORMAL_WORLD_RESUME);
+        assert_eq!(nwd.ask(VICTIM, [n; 5]), [n; 5]);
+    }
 }
