@@ -83,7 +83,8 @@ pub const fn step(life: Life, event: Event) -> Option<Life> {
             Remains::Nothing => Destroyed,
         },
         (Stopped, Event::Load) | (Halted, Event::Enter) => Starting,
-        (Running, Event::Stop) => Stopping,
+        // Its context waits already: another PE is about to let `Ready` happen, which is late then.
+        (Starting | Running, Event::Stop) => Stopping,
         (Stopping, Event::Resume) => Running,
         (Stopping, Event::Halt) => Halted,
         _ => return None,
@@ -146,7 +147,7 @@ mod tests {
             ]
         };
         let expected = [
-            fails(running, [none; 4]),
+            fails(running, [some(Stopping), none, none, none]),
             fails(none, [some(Stopping), none, none, none]),
             [none; 9],
             [none, none, none, none, starting, none, none, none, none],

@@ -149,6 +149,9 @@ fn what_cannot_be_activated_is_refused_and_runs_on() {
         high | id,
         high | STAGED,
         high | 5,
+        // Where a manifest would be, but the package has one.
+        high | 1,
+        2,
     ]);
     assert_eq!(answer.0[2..4], [START + 1, 0]);
     assert_eq!(finish(nwd), 0);

@@ -170,7 +170,7 @@ fn a_partition_goes_on_with_its_old_image_if_the_new_one_cannot_be_loaded() {
 #[test]
 fn a_partition_goes_on_with_its_old_image_if_nobody_enters_the_new_one() {
     let spec = live("sp1", &[]).script(count);
-    for way in 0..3 {
+    for way in 0..4 {
         let system = System::builder()
             .sp(spec.clone())
             .sp(PartitionSpec::new("asks").script(|sp| {
@@ -190,6 +190,7 @@ fn a_partition_goes_on_with_its_old_image_if_nobody_enters_the_new_one() {
         match way {
             0 => assert_eq!(nwd.request(SP1, [0; 5]).error(), Some(BUSY)),
             1 => assert_eq!(nwd.ask(0x8002, [0; 5])[0] as i32, BUSY),
+            2 => assert_eq!(nwd.call([RUN, u64::from(SP1) << 16]).error(), Some(BUSY)),
             _ => assert_eq!(starts(&system, &spec, 2), DENIED),
         }
         assert_eq!(finish(nwd), DENIED);

@@ -5,4 +5,5 @@ mod failures;
 mod meanwhile;
 mod races;
 mod stage;
+mod states;
 mod stop;
