@@ -83,9 +83,15 @@ fn queries_change_nothing() {
     });
     let system = boot([sp]);
     let nwd = system.nwd();
+    // The SPMD may use either width, and looks for the 32-bit form of the answer.
     let ask = |version, flags| {
-        let answer = nwd.call([DIRECT_REQ_32, 0xffff_8000, 0x8000_0008, version, flags]);
-        answer.0[3]
+        let told = [DIRECT_REQ_32, DIRECT_REQ_64].map(|id| {
+            let answer = nwd.call([id, 0xffff_8000, 0x8000_0008, version, flags]);
+            assert_eq!(answer.0[..3], [DIRECT_RESP_32, 0x8000_ffff, 0x8000_0009]);
+            answer.0[3]
+        });
+        assert_eq!(told[0], told[1]);
+        told[0]
     };
     assert_eq!(ask(V1_3, 2), 0);
     assert_eq!(ask(V1_3, 1), V1_3);
