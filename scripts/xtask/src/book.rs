@@ -9,15 +9,21 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::figures;
 use crate::links;
-use crate::process::{output, run, step};
+use crate::process::output;
+use crate::tools::Tool;
 use crate::workspace::{root, target};
 
-/// The version of mdBook.
-const VERSION: &str = "0.5.4";
+/// mdBook, without its server and its search index.
+const MDBOOK: Tool = Tool {
+    name: "mdbook",
+    version: "0.5.4",
+    asking: &["--version"],
+    features: &["--no-default-features"],
+};
 
 /// The parts of the tree that are chapters, or to which chapters link.
 const TREE: &[&str] = &[
@@ -60,29 +66,5 @@ pub fn book(check: bool) -> Result<PathBuf> {
 
 /// Returns the path of mdBook. Builds mdBook if this version is not there.
 pub fn mdbook() -> Result<PathBuf> {
-    let folder = target().join("tools");
-    let program = folder.join("bin/mdbook");
-    let is_current = || {
-        let version = output(Command::new(&program).arg("--version"));
-        version.is_ok_and(|text| text.trim() == format!("mdbook v{VERSION}"))
-    };
-    if !is_current() {
-        step("building mdBook", || {
-            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-            // Build fast rather than optimise, since mdBook has little to do; it needs neither a
-            // server nor a search index.
-            cargo
-                .args(["install", "mdbook", "--version", VERSION, "--locked"])
-                .args(["--quiet", "--force", "--no-default-features", "--debug"])
-                .args(["--config", "profile.dev.debug=false", "--root"])
-                .arg(&folder);
-            run(&mut cargo)
-        })?;
-        ensure!(
-            is_current(),
-            "{} is not version {VERSION}",
-            program.display()
-        );
-    }
-    Ok(program)
+    MDBOOK.get()
 }

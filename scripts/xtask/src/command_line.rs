@@ -145,6 +145,10 @@ pub enum Command {
         #[arg(long)]
         fast: bool,
     },
+    /// Run the tests of the engine on the host, and print which of its lines they do not reach
+    ///
+    /// Installs cargo-llvm-cov below target/tools, and the component llvm-tools of the toolchain.
+    Coverage,
     /// Change the engine in small ways and tell which changes no test on the host notices
     #[command(disable_help_flag = true)]
     Mutants {

@@ -12,6 +12,7 @@ mod build;
 mod command_line;
 mod conformance;
 mod consoles;
+mod coverage;
 mod demo;
 mod distribution;
 mod elf;
@@ -55,6 +56,7 @@ mod symbols;
 #[path = "../../../platform/aarch64/src/system_registers.rs"]
 mod system_registers;
 mod tfa;
+mod tools;
 mod trace;
 #[allow(dead_code, reason = "the document lists fields, not values")]
 #[path = "../../../platform/aarch64/src/traps.rs"]
@@ -176,6 +178,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Explore { systems } => explore::explore(&systems)?,
         Command::Faults { faults } => faults::faults(&faults)?,
         Command::Growth => growth::growth()?,
+        Command::Coverage => coverage::coverage()?,
         Command::Stack { elf } => stack::print(elf.as_deref())?,
         Command::Book { check } => println!("{}", book::book(check)?.display()),
         Command::Conformance { check } => conformance::conformance(check)?,
