@@ -36,13 +36,18 @@
  * With costs=FILE in place of out=FILE, sums are written to the file at the end, as lines:
  *
  *     executed ALL SPMC           instructions of all PEs, and how many of these the SPMC executed
- *     times BOOT FIRST LAST END   ms from the start of QEMU: end of the SPMC's boot on a PE, first
- *                                 and last direct request of the Normal world, end of QEMU
+ *     times BOOT FIRST LAST       ms from the start of QEMU: end of the SPMC's boot on a PE, first
+ *                                 and last direct request of the Normal world
  *     call ORIGIN FUNCTION COUNT INSTRUCTIONS
  *
  * ORIGIN is the kind of record by which the SPMC was entered, TO_SPMC or SP_CALL, or TO_SP where it
- * was entered from a partition without a call, or TO_NWD for a framework message of EL3; FUNCTION is x0 (hexadecimal), or 0 if that is none of
- * FF-A. INSTRUCTIONS are those of the SPMC until it passes the PE on.
+ * was entered from a partition without a call, or TO_NWD for a framework message of EL3; FUNCTION is
+ * x0 (hexadecimal), or 0 if that is none of FF-A. INSTRUCTIONS are those of the SPMC until it passes
+ * the PE on.
+ *
+ * times=FILE is like costs=FILE, but hardly slows QEMU down: no instructions are counted, and only
+ * the passages between EL3 and the SPMC are seen, so that all sums are 0 except the times and the
+ * counts of TO_SPMC and TO_NWD.
  *
  * Debian has no package with the header for plugins. This file therefore declares the functions
  * that it uses (version 4 of the interface, QEMU 9.2 and later).
@@ -187,6 +192,8 @@ static struct cost {
 	uint64_t count, instructions;
 } costs[MAX_COSTS];
 static bool sums;
+/* Instructions are counted, and all passages are seen. */
+static bool counts = true;
 enum { BOOT, FIRST, LAST, TIMES };
 static uint64_t began, times[TIMES];
 /* After it entered a partition the SPMC still executes ERET. */
@@ -510,6 +517,16 @@ static int instruction_of(uint32_t code)
 	return code == 0xd69f03e0 || (code & 0xfffffbff) == 0xd69f0bff ? ERET : -1;
 }
 
+/* Returns whether an instruction passes the PE from EL3 to the SPMC, or back. It may be another ERET. */
+static bool may_pass(int instruction, uint64_t address)
+{
+	bool by_spmc = address >= spmc_start && address < spmc_end;
+	/* Kernels have the upper half of addresses, EL3 has the lower one. */
+	bool may_be_el3s = !by_spmc && !(address >> 63);
+
+	return instruction == SMC ? by_spmc : instruction == ERET && may_be_el3s;
+}
+
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 {
 	size_t count = qemu_plugin_tb_n_insns(block);
@@ -518,11 +535,15 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 		struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
 		uint64_t address = qemu_plugin_insn_vaddr(instruction);
 		uint32_t code = 0;
+		int number;
 
 		qemu_plugin_insn_data(instruction, &code, sizeof(code));
-		if (instruction_of(code) >= 0)
+		number = instruction_of(code);
+		if (number >= 0 && (counts || may_pass(number, address)))
 			qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_instruction, CB_R_REGS,
-							       (void *)(uintptr_t)instruction_of(code));
+							       (void *)(uintptr_t)number);
+		if (!counts)
+			continue;
 		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, INLINE_ADD_U64, executed, 1);
 		if (!sums && address >= copy_start && address < copy_end)
 			qemu_plugin_register_vcpu_mem_cb(instruction, on_access, CB_NO_REGS, LOADS_AND_STORES, NULL);
@@ -556,9 +577,8 @@ static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
 	if (sums) {
 		fprintf(out, "executed %llu %llu\n", (unsigned long long)qemu_plugin_u64_sum(executed),
 			(unsigned long long)qemu_plugin_u64_sum(by_spmc));
-		fprintf(out, "times %llu %llu %llu %llu\n", (unsigned long long)times[BOOT],
-			(unsigned long long)times[FIRST], (unsigned long long)times[LAST],
-			(unsigned long long)(now() - began));
+		fprintf(out, "times %llu %llu %llu\n", (unsigned long long)times[BOOT],
+			(unsigned long long)times[FIRST], (unsigned long long)times[LAST]);
 		for (struct cost *cost = costs; cost < &costs[MAX_COSTS]; cost++)
 			if (cost->is_used)
 				fprintf(out, "call %d %x %llu %llu\n", cost->origin, cost->function,
@@ -582,6 +602,10 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 		} else if (strncmp(argv[i], "costs=", 6) == 0) {
 			out = fopen(argv[i] + 6, "w");
 			sums = true;
+		} else if (strncmp(argv[i], "times=", 6) == 0) {
+			out = fopen(argv[i] + 6, "w");
+			sums = true;
+			counts = false;
 		} else if (sscanf(argv[i], "spmc=%llx:%llx", &start, &end) == 2) {
 			spmc_start = start;
 			spmc_end = end;

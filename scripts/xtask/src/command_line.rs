@@ -87,8 +87,8 @@ pub enum Command {
         /// Put a hostile partition beside the others, which attacks, dies and starts anew
         #[arg(long)]
         fire: bool,
-        /// Show times, and the instructions of the SPMC by kind of call (slower)
-        #[arg(long, conflicts_with_all = ["file", "interactive"])]
+        /// Show the instructions of the SPMC by kind of call (slower)
+        #[arg(long, conflicts_with_all = ["traced", "interactive"])]
         costs: bool,
         #[command(flatten)]
         trace: trace::Options,

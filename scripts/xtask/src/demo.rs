@@ -14,6 +14,7 @@ mod list;
 mod optee;
 mod rust_sp;
 mod stmm;
+mod times;
 mod u_boot;
 mod xen;
 
@@ -27,6 +28,7 @@ use self::fire::Fire;
 use self::linux::Linux;
 pub use self::list::DEMOS;
 use self::stmm::{Bank, Program, Round};
+use self::times::Times;
 use crate::consoles::Boot;
 use crate::image::{Components, assemble, assemble_with};
 use crate::layout::{self, Layout};
@@ -35,7 +37,7 @@ use crate::process::step;
 use crate::qemu::Machine;
 use crate::selection::Selection;
 use crate::setup::setup_for_systems;
-use crate::trace::{self, Costs};
+use crate::trace::{self, Costs, Summed};
 use crate::view::View;
 use crate::workspace::{root, target};
 
@@ -66,7 +68,7 @@ pub struct Variant {
     pub has_fire: bool,
     /// The choice of calls that are shown.
     pub trace: trace::Options,
-    /// Set if the times and the instructions of the SPMC are shown.
+    /// Set if the instructions of the SPMC are shown.
     pub has_costs: bool,
 }
 
@@ -146,15 +148,17 @@ impl Demo {
         self.fire.as_ref().with_context(none).map(Some)
     }
 
-    /// Boots the demo with each number of PEs and checks the output.
+    /// Boots the demo with each number of PEs, checks the output and prints the times.
     pub fn run(&self, variant: &Variant) -> Result<()> {
         let fire = self.fire(variant)?;
         let components = Components::build()?;
+        let mut boots = Vec::new();
         for &smp in fire.map_or(self.smp, |fire| fire.smp) {
             for round in self.rounds() {
-                self.boot(&components, smp, Case { round, fire }, variant)?;
+                boots.push(self.boot(&components, smp, Case { round, fire }, variant)?);
             }
         }
+        print!("{}", times::table(&boots));
         Ok(())
     }
 
@@ -166,45 +170,60 @@ impl Demo {
         }
     }
 
-    fn boot(&self, components: &Components, smp: u32, case: Case, variant: &Variant) -> Result<()> {
+    /// Boots the demo once and checks the output. Returns the times.
+    fn boot(
+        &self,
+        components: &Components,
+        smp: u32,
+        case: Case,
+        variant: &Variant,
+    ) -> Result<Times> {
         let (mut machine, flash) = self.prepare(components, smp, case, false)?;
-        let mut which = format!("smp{smp}");
-        let mut with = String::new();
+        let mut part = format!("smp{smp}");
+        let mut which = format!("{smp} PEs");
         if let Some(round) = case.round {
-            which = format!("{which}-{}", round.name);
-            with = format!(", flash {}", round.name);
+            part = format!("{part}-{}", round.name);
+            which = format!("{which}, flash {}", round.name);
         }
         if case.fire.is_some() {
-            which = format!("fire-{which}");
-            with += ", under fire";
+            part = format!("fire-{part}");
+            which += ", under fire";
         }
-        let recording = variant.trace.record(&mut machine, &flash, Some(&which))?;
-        let name = format!("demo-{}-{which}", self.name);
-        let costs = variant
-            .has_costs
-            .then(|| Costs::record(&mut machine, &flash, &name));
-        let costs = costs.transpose()?;
+        let recording = variant.trace.record(&mut machine, &flash, Some(&part))?;
+        let name = format!("demo-{}-{part}", self.name);
+        // A machine takes the plugin once only.
+        let sums = if variant.trace.is_wanted() {
+            None
+        } else {
+            let summed = if variant.has_costs {
+                Summed::Instructions
+            } else {
+                Summed::Times
+            };
+            Some(Costs::record(&mut machine, &flash, &name, summed)?)
+        };
         machine.view = View::Nothing.or_everything();
-        let what = format!("booting {}, {smp} PEs{with}: {}", self.name, self.about);
+        let what = format!("booting {}, {which}: {}", self.name, self.about);
         let boot = step(&what, || machine.boot(&flash, &name))?;
         if let Some(recording) = recording {
             recording.show()?;
-        }
-        if let Some(costs) = costs {
-            costs.show(&boot)?;
         }
         let verdict = self.check(smp, case, &boot);
         if verdict.is_err() && machine.view == View::Nothing {
             boot.print(&machine.programs);
         }
         verdict.with_context(|| format!("consoles: {}", boot.path.display()))?;
-        println!(
-            "{}, {smp} PEs{with}: passed in {:.1} s, QEMU held {} MiB",
-            self.name,
-            boot.time.as_secs_f32(),
-            boot.memory / 1024
-        );
-        Ok(())
+        println!("{}, {which}: passed", self.name);
+        let sums = sums.map(|sums| sums.read()).transpose()?;
+        if let Some(sums) = sums.as_ref().filter(|_| variant.has_costs) {
+            print!("{}", trace::cost_table(sums));
+        }
+        Ok(Times {
+            which,
+            sums,
+            end: boot.time,
+            memory: boot.memory,
+        })
     }
 
     fn attach(&self, variant: &Variant) -> Result<()> {

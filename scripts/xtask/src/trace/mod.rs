@@ -17,6 +17,7 @@ mod picture;
 mod ping;
 mod record;
 mod summary;
+mod sums;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -32,11 +33,13 @@ use clap::{ArgGroup, Args, ValueEnum};
 use spmc::manifest::config::SpmcManifest;
 
 use self::calls::Trace;
-pub use self::costs::Costs;
+pub use self::costs::{Costs, Summed, table as cost_table};
 use self::filter::Filter;
 pub use self::ping::check;
 use self::record::Event;
+pub use self::sums::Sums;
 use self::text::Writer;
+pub use self::text::grouped;
 use crate::elf;
 use crate::plugin;
 use crate::qemu::Machine;
@@ -120,7 +123,7 @@ impl Options {
         flash: &Path,
         part: Option<&str>,
     ) -> Result<Option<Recording>> {
-        if self.file.is_none() && !self.summary {
+        if !self.is_wanted() {
             return Ok(None);
         }
         let images = flash.parent().context("the flash image has no folder")?;
@@ -142,6 +145,11 @@ impl Options {
                 _ => file.to_path_buf(),
             }),
         }))
+    }
+
+    /// Returns whether calls are recorded.
+    pub fn is_wanted(&self) -> bool {
+        self.file.is_some() || self.summary
     }
 
     fn format(&self) -> Format {
