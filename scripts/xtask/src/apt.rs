@@ -61,10 +61,13 @@ impl Apt {
     pub fn update(&self, backports: Option<&str>) -> Result<()> {
         let parts = self.dir.join("sources");
         if parts.exists() {
-            fs::remove_dir_all(&parts)?;
+            let removed = fs::remove_dir_all(&parts);
+            removed.with_context(|| format!("cannot remove {}", parts.display()))?;
         }
         for folder in ["sources", "lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(self.dir.join(folder))?;
+            let folder = self.dir.join(folder);
+            let created = fs::create_dir_all(&folder);
+            created.with_context(|| format!("cannot create {}", folder.display()))?;
         }
         copy_sources(&parts)?;
 
@@ -164,4 +167,26 @@ fn privileges() -> Option<Vec<&'static str>> {
     }
     let sudo = output(Command::new("sudo").args(["-n", "true"])).is_ok();
     sudo.then(|| vec!["sudo", "-n"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let file = std::env::temp_dir().join(format!("xtask-test-apt-{}", std::process::id()));
+        fs::write(&file, "no folder").unwrap();
+        let apt = Apt {
+            dir: file.join("apt"),
+            mirror: String::new(),
+            codename: String::new(),
+        };
+        let error = apt.update(None).unwrap_err().to_string();
+        fs::remove_file(&file).unwrap();
+        assert!(
+            error.contains(&file.display().to_string()),
+            "{error} names no folder"
+        );
+    }
 }
