@@ -50,16 +50,16 @@ pub struct Spmc {
 pub struct Extras {
     /// Lines of the log at `debug` and `trace`.
     pub log: bool,
+    /// Rings with the last calls of each PE.
+    pub ring: bool,
 }
 
 impl Extras {
     /// Returns the arguments of cargo by which it builds that image.
-    fn arguments(self) -> &'static [&'static str] {
-        if self.log {
-            &["--no-default-features"]
-        } else {
-            &[]
-        }
+    fn arguments(self) -> impl Iterator<Item = &'static str> {
+        let log = self.log.then_some("--no-default-features");
+        let ring = self.ring.then_some("--features=trace-ring");
+        log.into_iter().chain(ring)
     }
 }
 

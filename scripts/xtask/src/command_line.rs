@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::board::{BOARDS, Board};
+use crate::build::Extras;
 use crate::demo::DEMOS;
-use crate::image::LOG_LEVELS;
+use crate::image::{LOG_LEVELS, is_beyond_shipped};
 use crate::new_sp::Language;
 use crate::patience::Patience;
 use crate::qemu::NormalWorld;
@@ -93,6 +94,8 @@ pub enum Command {
         #[command(flatten)]
         trace: trace::Options,
     },
+    /// Show the calls that an SPMC with `--trace-ring` kept
+    TraceDump(trace::Dump),
     /// Draw who has which memory, from the translation tables of a system that runs
     ///
     /// Boots a layout, as `run` does, or a demo. The picture shows the moment at which most memory
@@ -213,6 +216,19 @@ pub struct Spmc {
     /// has, until the next command builds target/spmc.bin.
     #[arg(long, value_name = "LEVEL", value_parser = log_levels())]
     pub log: Option<u32>,
+    /// Build an SPMC that keeps the last calls of each PE in memory, for `trace-dump`
+    #[arg(long)]
+    pub trace_ring: bool,
+}
+
+impl Spmc {
+    /// Returns the additions that the image has to the one that ships.
+    pub fn extras(&self) -> Extras {
+        Extras {
+            log: is_beyond_shipped(self.log),
+            ring: self.trace_ring,
+        }
+    }
 }
 
 /// The choices that make an image.

@@ -28,6 +28,8 @@ pub struct ImageOptions {
     pub layout: String,
     /// The SPMC's log level, if not the default.
     pub log_level: Option<u32>,
+    /// The additions of the SPMC's image.
+    pub extras: Extras,
     /// The raw image of the Normal world, if not the test OS.
     pub bl33: Option<PathBuf>,
 }
@@ -45,11 +47,9 @@ pub fn log_level(name: &str) -> Result<u32> {
     Ok(position as u32 + 1)
 }
 
-/// Returns what an SPMC has that logs at this level, or at the default level.
-pub fn extras(log_level: Option<u32>) -> Extras {
-    Extras {
-        log: log_level.is_some_and(|level| level > SHIPPED_LEVEL),
-    }
+/// Returns whether the SPMC that ships has no lines at this log level.
+pub fn is_beyond_shipped(log_level: Option<u32>) -> bool {
+    log_level.is_some_and(|level| level > SHIPPED_LEVEL)
 }
 
 /// The `compatible` of the GIC that the SPMC looks for.
@@ -89,8 +89,8 @@ impl Components {
 
 /// Builds the components and the flash image of a layout.
 pub fn image(options: &ImageOptions) -> Result<(Layout, PathBuf)> {
-    let extras = extras(options.log_level);
-    let components = Components::build_with(options.board, Some(&options.layout), extras)?;
+    let layout = Some(options.layout.as_str());
+    let components = Components::build_with(options.board, layout, options.extras)?;
     layout::build(&layout::folder(options.board, &options.layout)?)?;
     let layout = Layout::find_for(options.board, &options.layout)?;
     let flash = match &options.bl33 {

@@ -6,8 +6,9 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use crate::board::QEMU_VIRT;
+use crate::build::Extras;
 use crate::consoles::Boot;
-use crate::image::{Components, assemble, extras};
+use crate::image::{Components, assemble};
 use crate::layout::Layout;
 use crate::qemu::{Machine, Purpose};
 
@@ -42,7 +43,11 @@ const TEXTS: &[&str] = &["its package", " retrieves it", " calls "];
 
 /// Boots both images, and looks at their lines and texts.
 pub fn check() -> Result<()> {
-    let verbose = Components::build_with(&QEMU_VIRT, None, extras(Some(TRACE)))?;
+    let extras = Extras {
+        log: true,
+        ..Extras::default()
+    };
+    let verbose = Components::build_with(&QEMU_VIRT, None, extras)?;
     let all: Vec<_> = [DEBUG_LINES, TRACE_LINES].concat();
     shows(&boot(&verbose, "default", TRACE, "share_one_page")?, &all)?;
     let at_debug = boot(&verbose, "pes-16", DEBUG, "")?;

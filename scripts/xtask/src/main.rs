@@ -107,8 +107,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             }
         }
         Command::Build(spmc) => {
-            let extras = image::extras(spmc.log);
-            drop(build::build(spmc.of.board, None, extras)?);
+            drop(build::build(spmc.of.board, None, spmc.extras())?);
         }
         Command::Reproduce => twice::check()?,
         Command::Sbom => {
@@ -120,6 +119,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             let (_, flash) = image::image(&image.into())?;
             println!("{}", flash.display());
         }
+        Command::TraceDump(dump) => dump.show()?,
         Command::Run(options) => return run(options.boot, &options.trace),
         Command::Map {
             output,
@@ -222,6 +222,7 @@ impl From<Image> for ImageOptions {
             board: image.spmc.of.board,
             layout: image.partitions,
             log_level: image.spmc.log,
+            extras: image.spmc.extras(),
             bl33: None,
         }
     }

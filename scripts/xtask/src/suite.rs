@@ -98,6 +98,7 @@ pub fn test(fast: bool, systems: bool, only: &str, junit: Option<&Path>) -> Resu
         tally.check("a second build elsewhere is equal", twice::check);
         tally.check("a trace of a boot", || trace::check(&Components::build()?));
         tally.check("the log at each level", log_levels::check);
+        tally.check("a ring of calls", trace::check_ring);
         tally.check("the place of a fault of the SPMC", places::of_spmc);
         tally.check("a new partition in Rust", || {
             new_sp::try_out(Language::Rust)

@@ -13,4 +13,5 @@ mod panic;
 mod per_pe;
 mod platform;
 mod registers;
+mod ring;
 mod smc;

@@ -5,7 +5,7 @@ use spmc::addr::{Pa, PageRange, World};
 use spmc::ffa::SmcFrame;
 use spmc::geometry::Geometry;
 use spmc::hal::{
-    AccessFault, Exit, Fault, Hal, NoSuchStream, Regime, Roots, SriTime, Stream, Table,
+    AccessFault, Context, Exit, Fault, Hal, NoSuchStream, Regime, Roots, SriTime, Stream, Table,
     TableMemoryError, TablePlaces, TlbScope,
 };
 use spmc::manifest::config::{DeviceInterrupt, ExceptionLevel, SpmcManifest};
@@ -18,6 +18,7 @@ use super::cpu::{Cpu, el0, features, inject};
 use super::gic::interrupt::Interrupt;
 use super::gic::{self, watchdog};
 use super::memory::{stage1, stage2, tables};
+use super::ring::{self, Kind};
 use super::{affinity, smc};
 
 /// The hardware as the engine sees it.
@@ -37,7 +38,16 @@ impl Hal for Platform {
 
     #[inline(always)]
     fn run(&self, context: &mut GuestContext) -> Exit {
-        Cpu::current().run(context)
+        if !ring::IS_ON {
+            return Cpu::current().run(context);
+        }
+        let tag = Cpu::current().tag();
+        ring::record(Kind::ToSp, tag, context.gprs());
+        let exit = Cpu::current().run(context);
+        if let Exit::Call(_) = exit {
+            ring::record(Kind::SpCall, tag, context.gprs());
+        }
+        exit
     }
 
     #[inline(always)]
@@ -230,6 +240,8 @@ impl Hal for Platform {
     }
 
     fn call_el3(&self, call: &mut SmcFrame) {
+        ring::record(Kind::SpmcOut, 0, &call.x);
         smc::smc(call);
+        ring::record(Kind::ToSpmc, 0, &call.x);
     }
 }

@@ -16,6 +16,7 @@ mod memory;
 mod picture;
 mod ping;
 mod record;
+mod ring;
 mod summary;
 mod sums;
 mod system;
@@ -25,22 +26,25 @@ mod text;
 mod tracks;
 
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
 use spmc::manifest::config::SpmcManifest;
 
 use self::calls::Trace;
 pub use self::costs::{Costs, Summed, table as cost_table};
-use self::filter::Filter;
+use self::filter::{Condition, Filter};
 pub use self::ping::check;
 use self::record::Event;
+pub use self::ring::check as check_ring;
 pub use self::sums::Sums;
 use self::text::Writer;
 pub use self::text::grouped;
+use crate::command_line::OfBoard;
 use crate::elf;
+use crate::layout::Layout;
 use crate::plugin;
 use crate::qemu::Machine;
 use crate::workspace::target;
@@ -93,6 +97,85 @@ pub struct Options {
     /// Only calls with this handle of a memory region in a register or a descriptor
     #[arg(long = "trace-handle", value_name = "HANDLE", requires = "traced", value_parser = filter::number)]
     handle: Option<u64>,
+}
+
+/// A copy of the rings of an SPMC that was built with `--trace-ring`.
+#[derive(Args)]
+pub struct Dump {
+    /// A copy of that memory, or what a console showed of `--normal-world ping`
+    file: PathBuf,
+    /// The layout that was booted, after `image` or `run`: for names and versions
+    #[arg(long, value_name = "LAYOUT", default_value = "default")]
+    partitions: String,
+    #[command(flatten)]
+    of: OfBoard,
+    /// The form
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// Show how many calls of which function each caller made, and what they cost, in place of the
+    /// calls
+    #[arg(long)]
+    summary: bool,
+    /// Only calls of functions whose names contain this
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+    /// Only calls from or to the endpoint with this id or name, or that name it
+    #[arg(long, value_name = "ID")]
+    endpoint: Option<String>,
+    /// Only calls with this handle of a memory region in a register
+    #[arg(long, value_name = "HANDLE", value_parser = filter::number)]
+    handle: Option<u64>,
+}
+
+impl Dump {
+    /// Prints the calls.
+    pub fn show(self) -> Result<()> {
+        let layout = Layout::find_for(self.of.board, &self.partitions)?;
+        let images = self.of.board.products().join("images").join(layout.name);
+        let partitions = system::partitions(&images)?;
+        let trace = calls::follow(&ring::parse(&read(&self.file)?)?, &partitions);
+        let names = Writer::of_terminal(&partitions, true);
+        let filter = Filter {
+            function: self.function,
+            endpoint: self.endpoint,
+            handle: self.handle,
+        };
+        let condition = filter.condition(&partitions)?;
+        let text = match (self.summary, self.format) {
+            (true, _) => {
+                let shown = trace.calls.iter().filter(|call| condition.holds(call));
+                summary::table(shown, &names)
+            }
+            (false, Format::Map | Format::Maps) => {
+                bail!("a ring does not tell who has which memory")
+            }
+            (false, format) => form(format, &trace, &names, &condition, ring::HEADING),
+        };
+        print!("{text}");
+        Ok(std::io::stdout().flush()?)
+    }
+}
+
+/// Returns the calls that meet the condition, in a form other than a map. The text begins with
+/// `heading`.
+fn form(
+    format: Format,
+    trace: &Trace,
+    names: &Writer,
+    condition: &Condition,
+    heading: &str,
+) -> String {
+    let shown = trace.calls.iter().filter(|call| condition.holds(call));
+    match format {
+        Format::Json => shown
+            .map(|call| format!("{}\n", json::call(call, names)))
+            .collect(),
+        Format::Perfetto => json::events(trace, names, |call| condition.holds(call)).to_string(),
+        Format::Text | Format::Map | Format::Maps => {
+            let lines = shown.map(|call| names.line(call));
+            [heading.to_string()].into_iter().chain(lines).collect()
+        }
+    }
 }
 
 /// A trace under way.
@@ -271,12 +354,7 @@ impl Recording {
         fs::remove_file(&self.records)?;
         let trace = calls::follow(&events, &partitions);
         let is_on_terminal = self.file.as_deref() == Some(Path::new(STANDARD_OUTPUT));
-        let names = Writer {
-            partitions: &partitions,
-            is_coloured: is_on_terminal
-                && std::io::stdout().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none(),
-        };
+        let names = Writer::of_terminal(&partitions, is_on_terminal);
         let condition = self.options.filter().condition(&partitions)?;
         let shown = || trace.calls.iter().filter(|call| condition.holds(call));
         let text: String = match (self.options.format(), &self.file) {
@@ -285,19 +363,7 @@ impl Recording {
                 self.map(&events, &trace, &names, file)?;
                 String::new()
             }
-            (Format::Text, _) => {
-                let lines = shown().map(|call| names.line(call));
-                [text::HEADING.to_string()]
-                    .into_iter()
-                    .chain(lines)
-                    .collect()
-            }
-            (Format::Json, _) => shown()
-                .map(|call| format!("{}\n", json::call(call, &names)))
-                .collect(),
-            (Format::Perfetto, _) => {
-                json::events(&trace, &names, |call| condition.holds(call)).to_string()
-            }
+            (format, _) => form(format, &trace, &names, &condition, text::HEADING),
         };
         match &self.file {
             Some(file) if !is_on_terminal && !text.is_empty() => {

@@ -27,6 +27,8 @@ const EXPECTED: &[&str] = &[
     "sp1 -> NWd: FFA_MSG_SEND_DIRECT_RESP_64 = ?",
     "NWd -> sp2: FFA_MSG_SEND_DIRECT_REQ_64 = FFA_MSG_SEND_DIRECT_RESP_64",
     "sp2 -> NWd: FFA_MSG_SEND_DIRECT_RESP_64 = ?",
+    // The SPMC that ships has no ring.
+    "NWd -> SPMC: FFA_MSG_SEND_DIRECT_REQ_64 = FFA_ERROR",
 ];
 
 /// Boots, and compares the calls from the first one of the Normal world on.

@@ -126,6 +126,12 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Event>> {
     bytes.as_chunks().0.iter().map(one).collect()
 }
 
+/// Returns the kind in the first word of a record of a passage.
+pub fn kind(first: u64) -> Result<Kind> {
+    let kind = KINDS.get(first as usize & 0xff).copied();
+    kind.with_context(|| format!("the trace has a record of unknown kind: {first:#x}"))
+}
+
 fn one(bytes: &[u8; SIZE]) -> Result<Event> {
     let mut words = bytes.as_chunks().0.iter().copied().map(u64::from_le_bytes);
     let mut next = || words.next().unwrap_or_default();
@@ -161,9 +167,7 @@ fn one(bytes: &[u8; SIZE]) -> Result<Event> {
             tcr: next(),
         }));
     }
-    let kind = KINDS.get(kind).copied();
-    let kind =
-        kind.with_context(|| format!("the trace has a record of unknown kind: {first:#x}"))?;
+    let kind = self::kind(first)?;
     let [time, all, spmc, tag] = [next(), next(), next(), next()];
     let mut frame = SmcFrame::ZERO;
     frame.x.fill_with(next);

@@ -1,6 +1,7 @@
 //! A trace as text, one line a call, as `strace` has it.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 
 use super::calls::{Call, Who};
 use super::decode::{self, Field, Value};
@@ -24,6 +25,18 @@ const LONGEST_LIST: usize = 8;
 /// The first line: the meaning of the columns.
 pub const HEADING: &str =
     "instructions PE  caller -> callee: call = result  <instructions of the call, of the SPMC>\n";
+
+impl<'s> Writer<'s> {
+    /// Returns a writer, with colours if the text goes `there` to a terminal that shall have them.
+    pub fn of_terminal(partitions: &'s [Partition], there: bool) -> Self {
+        Self {
+            partitions,
+            is_coloured: there
+                && std::io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none(),
+        }
+    }
+}
 
 impl Writer<'_> {
     /// Returns the line of a call.

@@ -77,7 +77,27 @@ pub fn run() {
         };
         report("greet", outcome);
     }
+    print_ring();
     finish();
+}
+
+/// Prints the ring of calls that an SPMC with `trace-ring` has: all lines with words that are not
+/// zero.
+fn print_ring() {
+    let route = ffa::route(NWD, ffa::SPMC);
+    let mut first = 0;
+    loop {
+        let answer = ffa::call(id::DIRECT_REQ_64, &[route, 0, first]);
+        let [function, _, _, count, words @ ..] = answer;
+        if function as u32 != id::DIRECT_RESP_64 || first >= count {
+            return;
+        }
+        let [a, b, c, d, ..] = words;
+        if a | b | c | d != 0 {
+            println!("RING {first:x} {a:x} {b:x} {c:x} {d:x}");
+        }
+        first += 4;
+    }
 }
 
 /// Notes the id and the properties of each partition, and returns how many there are.

@@ -26,6 +26,7 @@ use super::memory::{BOOT, layout, stacks, stage1, stage2, tables};
 use super::per_pe::PerPe;
 use super::platform::Platform;
 use super::registers::{HSTR_EL2, VPIDR_EL2};
+use super::ring::{self, Kind};
 use super::{affinity, console, gic, smc};
 use crate::boot_allocator::Sealed;
 use crate::sizes::{self, Counts, PAGE, STACK_SIZE};
@@ -176,8 +177,9 @@ unsafe fn take_memory(
             transactions: Shares::count(partitions, manifest.transactions) as u64,
             vms: manifest.vms.into(),
         }
-        .needed(),
-        most: sizes::WANTED,
+        .needed()
+            + ring::bytes(pes),
+        most: sizes::WANTED + ring::bytes(pes),
     };
     let report = Report::new();
     let own = own_memory(&mut manifest, Pa::new(image.start), &wants, &report);
@@ -216,6 +218,7 @@ unsafe fn make_room(pes: usize, boot_pe: usize, partitions: usize) {
     cpu::make_room(pes);
     let state = |index| Pe::new(index, partitions);
     PES.fill((0..pes as u16).map(state).collect());
+    ring::make_room(pes);
     stage1::map_pes(stacks(pes, boot_pe));
     // SAFETY: this is the PE with that index, and the first use of its state.
     unsafe { Cpu::install(boot_pe) };
@@ -299,7 +302,12 @@ fn serve(pe: &mut Pe, frame: &mut SmcFrame) -> ! {
     let spmc = spmc();
     loop {
         Cpu::current().restore_normal_world();
+        ring::record(Kind::SpmcOut, 0, &frame.x);
         smc::smc(frame);
+        while ring::answer(frame) {
+            smc::smc(frame);
+        }
+        ring::record(Kind::ToSpmc, 0, &frame.x);
         spmc.handle(pe, frame);
     }
 }

@@ -278,6 +278,16 @@ impl Cpu {
         self.translation_base = el0::translation_base(roots);
     }
 
+    /// Returns the VMID of the loaded context, or its ASID if it is one of S-EL0.
+    pub fn tag(&self) -> u64 {
+        let base = if self.is_el0() {
+            self.translation_base
+        } else {
+            VTTBR_EL2.get()
+        };
+        base >> 48
+    }
+
     /// Returns whether the loaded context is one of S-EL0.
     pub fn is_el0(&self) -> bool {
         self.priority_mask & EL0 != 0
