@@ -39,7 +39,13 @@ const TRACE_LINES: &[&str] = &[
 ];
 
 /// Texts in the image of such lines.
-const TEXTS: &[&str] = &["its package", " retrieves it", " calls "];
+const TEXTS: &[&str] = &[
+    ": its package",
+    ": enters at ",
+    " retrieves it",
+    " binds ",
+    "FFA_MEM_PERM_SET_64",
+];
 
 /// Boots both images, and looks at their lines and texts.
 pub fn check() -> Result<()> {
