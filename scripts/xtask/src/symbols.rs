@@ -103,14 +103,16 @@ impl Symbols {
             .skip_all_loads()?
             .next()?;
         let (name, location) = frame.map_or((None, None), |frame| (frame.function, frame.location));
-        let function = match name {
-            Some(name) => name.demangle()?.into_owned(),
+        let mangled = match name {
+            Some(name) => name.raw_name()?.into_owned(),
             // Assembly has no debug information.
             None => match lines.names.containing(address) {
-                Some(symbol) => rustc_demangle::demangle(symbol.name()).to_string(),
+                Some(symbol) => symbol.name().to_string(),
                 None => return Ok(None),
             },
         };
+        // The hash at the end of a name says nothing to readers.
+        let function = format!("{:#}", rustc_demangle::demangle(&mangled));
         let place = location.and_then(|location| {
             let file = Path::new(location.file?);
             let file = file.strip_prefix(root()).unwrap_or(file);
