@@ -96,6 +96,18 @@ impl Activation {
     pub fn end(&mut self) {
         self.step = Step::Idle;
     }
+
+    /// Returns the number of the step, and whether the time of a loaded image is over at `now`.
+    #[cfg(feature = "explore")]
+    pub fn shown(&self, now: u64) -> (u8, bool) {
+        match self.step {
+            Step::Idle => (0, false),
+            Step::Starting => (1, false),
+            Step::Loaded(until) => (2, until <= now),
+            Step::Overdue => (3, true),
+            Step::Entering => (4, false),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -120,6 +120,14 @@ impl<H: Hal> Spmc<H> {
     }
 }
 
+#[cfg(feature = "explore")]
+impl<H: Hal> Spmc<H> {
+    /// Returns the live activation that is under way.
+    pub fn activation(&self) -> Activation {
+        *self.activation.lock()
+    }
+}
+
 impl<H: Hal> Spmc<H> {
     /// The stream endpoint with that id, if its proxy has not failed.
     pub fn stream(&self, id: PartitionId) -> Option<&StreamEndpoint> {

@@ -9,8 +9,10 @@ use host_tests::model::{Size, Small};
 use host_tests::walk::walk;
 
 /// Systems whose exploration is not known to end. They are explored only by name.
-const LARGE: [&str; 9] = [
+const LARGE: [&str; 11] = [
     "line-fails",
+    "live-interrupt",
+    "live-pair",
     "one-interrupt",
     "one-actions",
     "pair",

@@ -57,3 +57,12 @@ fn three_contexts_and_every_call_that_schedules() {
     assert!(figures.states > 5_000 && figures.depth > 10, "{figures:?}");
     assert_eq!(figures.at_rest, 1, "{figures:?}");
 }
+
+// req: LIVE-03, LIVE-07, LIVE-09, LIVE-13
+#[test]
+fn an_image_is_replaced_whatever_its_partition_does() {
+    let figures = walk::<Chains>(&Setup::of("live"), 20_000);
+    println!("{figures:?}");
+    assert!(figures.states > 200 && figures.depth > 10, "{figures:?}");
+    assert_eq!(figures.at_rest, 1, "{figures:?}");
+}

@@ -3,7 +3,7 @@
 use spmc::partition::vcpu::{Message, Model};
 
 use super::state::{Context, Is, On, Why};
-use super::{Chains, Doing, LINE, Move};
+use super::{Chains, Doing, FINISH, LINE, LSP, Move, SPMC, START, STOP};
 use crate::ffa::*;
 use crate::held::{Entered, Report};
 
@@ -41,6 +41,10 @@ impl Chains {
                     };
                     let kind = model.kind == Message::DirectReq2;
                     assert_eq!((model.requester.0, kind), (from, by == DIRECT_REQ2));
+                }
+                DIRECT_REQ_32 => {
+                    assert_eq!(regs.0[1..4], [u64::from(SPMC) << 16 | own, STOP, 1]);
+                    guest.serves = Some((SPMC, STOP));
                 }
                 RUN => assert_eq!(regs.0[1], word),
                 INTERRUPT => assert_eq!(regs.0[2], u64::from(LINE)),
@@ -105,6 +109,7 @@ impl Chains {
                 }
                 _ => panic!("{:?}: {regs:?}", self.called[pe]),
             },
+            Move::Start(_) | Move::Finish(_) => self.ends_step(pe, regs),
             Move::Take(_) => assert_eq!(by, NORMAL_WORLD_RESUME),
             Move::TurnOff(_) => {
                 assert_eq!(regs.0[..4], [DIRECT_RESP_32, 0x8000_ffff, 0x8000_0002, 0]);
@@ -113,6 +118,46 @@ impl Chains {
             Move::TurnOn(_) => assert_eq!(by, MSG_WAIT),
             other => panic!("the Normal world did not {other:?}"),
         }
+    }
+
+    /// Checks the answer of a step of a live activation.
+    fn ends_step(&self, pe: usize, regs: &Regs) {
+        let is_start = matches!(self.called[pe], Some(Move::Start(_)));
+        let answer = if is_start { START + 1 } else { FINISH + 1 };
+        let ids = u64::from(SPMC) << 16 | u64::from(LSP);
+        assert_eq!(regs.0[..3], [DIRECT_RESP_32, ids, answer]);
+        if regs.0[3] != 0 {
+            return;
+        }
+        let (is, step) = (self.look(0).is, self.activation().0);
+        let expected = if is_start {
+            (Is::Halted, 2)
+        } else {
+            (Is::Waiting, 0)
+        };
+        assert_eq!((is, step), expected);
+    }
+
+    /// Checks how a step of a live activation begins: `before` is the first context, `step` that of
+    /// the activation that was under way.
+    pub(super) fn expect_of_step(&self, chosen: Move, before: &Context, step: u8, report: &Report) {
+        let status = match report {
+            Report::Returns(regs) => Some(regs.0[3] as u32 as i32),
+            Report::Enters(_) | Report::Fails => None,
+        };
+        let wanted = match chosen {
+            Move::Start(_) if step != 0 => Some(DENIED),
+            Move::Start(_) if before.dead => Some(ABORTED),
+            Move::Start(_) if before.is == Is::Waiting => None,
+            Move::Start(_) => Some(RETRY),
+            _ if before.dead => Some(ABORTED),
+            _ if step == 2 => Some(0),
+            _ => Some(DENIED),
+        };
+        assert_eq!(
+            status, wanted,
+            "{chosen:?} of {before:?} at {step}: {report:?}"
+        );
     }
 
     /// Checks the result of a call of the Normal world against the state of the called context.
@@ -125,11 +170,14 @@ impl Chains {
             Report::Enters(_) | Report::Fails => None,
         };
         let runs = matches!(chosen, Move::Run(..));
-        let idle = matches!(before.is, Is::Off | Is::Waiting | Is::Running | Is::Aborted);
+        let idle = matches!(
+            before.is,
+            Is::Off | Is::Waiting | Is::Running | Is::Aborted | Is::Halted
+        );
         let wanted = match before.is {
             _ if before.dead && (idle || !runs) => Some(ABORTED),
             Is::Waiting => None,
-            _ if !runs || matches!(before.is, Is::Off | Is::Running) => Some(BUSY),
+            _ if !runs || matches!(before.is, Is::Off | Is::Running | Is::Halted) => Some(BUSY),
             _ => return,
         };
         assert_eq!(

@@ -8,13 +8,12 @@
 mod check;
 mod expect;
 mod moves;
+mod partitions;
 mod setup;
 mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use vm_fdt::FdtWriter;
 
 use spmc::hal::{Conduit, Exit};
 use spmc::partition::vcpu::{Message, Model};
@@ -23,10 +22,10 @@ use spmc::partition::{Partition, Slot};
 use crate::ffa::*;
 use crate::hal::FakeContext;
 use crate::held::{Command, Held, Holder, Report, Shown};
-use crate::manifest::PartitionSpec;
 use crate::system::System;
 use crate::walk::Walker;
 pub use moves::{Does, Move};
+use partitions::{LIMIT_MS, Partitions, STAGED};
 use setup::MANAGED_EXIT;
 pub use setup::Setup;
 use state::{Context, Is, On, Value};
@@ -42,6 +41,16 @@ const MANAGED_EXIT_ID: u64 = 4;
 const ENABLE: u64 = 0xff03;
 const GET: u64 = 0xff04;
 const DEACTIVATE: u64 = 0xff08;
+
+/// The SPMC, and the logical partition as which EL3 asks for a live activation.
+const SPMC: u16 = 0x8000;
+const LSP: u16 = 0xffc0;
+/// Kinds of framework messages: the stop message, the response to it, and those by which EL3 begins
+/// and ends a live activation.
+const STOP: u64 = 0x8000_000a;
+const STOPPED: u64 = 0x8000_000b;
+const START: u64 = 0x8000_000c;
+const FINISH: u64 = 0x8000_000e;
 
 /// The number of restarts of a partition within a short time. After that many a system is worn.
 const RESTARTS: usize = 18;
@@ -90,6 +99,8 @@ pub struct Chains {
     setup: Setup,
     system: Arc<System>,
     holders: Vec<Holder>,
+    /// The number of pages of the new package.
+    staged: u64,
     /// All contexts, by partition and index.
     ids: Vec<(u16, u16)>,
     guests: Vec<Guest>,
@@ -205,6 +216,23 @@ impl Chains {
             }
             Move::Run(_, to) => Command::Call(Regs::new([RUN, self.id_word(to)])),
             Move::Take(_) => Command::Call(Regs::new([INTERRUPT])),
+            Move::Start(_) | Move::Finish(_) => {
+                let is_start = matches!(chosen, Move::Start(_));
+                let ids = u64::from(LSP) << 16 | u64::from(SPMC);
+                let (message, base, pages) = if is_start {
+                    (START, STAGED, self.staged)
+                } else {
+                    (FINISH, 0, 0)
+                };
+                Command::Call(Regs::new([
+                    DIRECT_REQ_64,
+                    ids,
+                    message,
+                    A.into(),
+                    base,
+                    pages,
+                ]))
+            }
             Move::TurnOff(_) => {
                 let psci_off = 0x8400_0002;
                 Command::Call(Regs::new([
@@ -218,14 +246,19 @@ impl Chains {
         };
         let before: Option<Context> = match chosen {
             Move::Ask(_, to) | Move::Run(_, to) => Some(self.look(to)),
+            Move::Start(_) | Move::Finish(_) => Some(self.look(0)),
             _ => None,
         };
+        let step = self.activation().0;
         let report = self.holders[pe].command(command);
         if let (Move::Ask(_, to), Report::Enters(_)) = (chosen, &report) {
             self.sent[to] = self.requests;
         }
         if let Some(before) = before {
             self.expect(pe, chosen, &before, &report);
+            if let Move::Start(_) | Move::Finish(_) = chosen {
+                self.expect_of_step(chosen, &before, step, &report);
+            }
         }
         self.arrive(pe, report);
     }
@@ -268,6 +301,10 @@ impl Chains {
                     Doing::Asks(to),
                     call(&[request(to), own | to_id, 0, 0, self.requests]),
                 )
+            }
+            Does::Answers if guest.serves == Some((SPMC, STOP)) => {
+                let ids = own | u64::from(SPMC);
+                (Doing::Waits, call(&[DIRECT_RESP_64, ids, STOPPED]))
             }
             Does::Answers | Does::AnswersWrongly => {
                 let (to, number) = guest.serves.unwrap_or((0, 0));
@@ -418,33 +455,11 @@ impl Walker for Chains {
             first.insert(A, vec![vec![ENABLE, LINE.into(), 1, 0]]);
         }
         let (held, holders) = Held::new(setup.pes, first);
-        let mut builder = System::builder().pes(setup.pes).tables(128);
-        let mut ids = Vec::new();
-        for (index, action) in setup.actions.iter().enumerate() {
-            let vcpus = if index == 0 { setup.first } else { 1 };
-            ids.extend((0..vcpus).map(|vcpu| (A + index as u16, vcpu as u16)));
-            let spec = PartitionSpec::new(["a", "b", "c"][index])
-                .vcpus(vcpus)
-                .with(|spec| {
-                    spec.messaging = 0x603;
-                    spec.ns_interrupts = *action;
-                    spec.held = Some(held.clone());
-                    spec.device = index == 0 && setup.interrupt;
-                    if spec.device {
-                        spec.device_properties
-                            .push(("interrupts", vec![LINE, 0x910]));
-                    }
-                    if vcpus == 1 {
-                        let mortal = |fdt: &mut FdtWriter| {
-                            fdt.property_null("lifecycle-support").expect("a manifest");
-                        };
-                        spec.extra = Some(Arc::new(mortal));
-                        spec.properties.push(("abort-action", 2));
-                    }
-                });
-            builder = builder.sp(spec);
-        }
-        let system = Arc::new(builder.boot());
+        let Partitions {
+            system,
+            ids,
+            staged,
+        } = Partitions::boot(setup, &held);
         for pe in 1..setup.pes {
             system.turn_on(pe);
         }
@@ -464,6 +479,7 @@ impl Walker for Chains {
         Self {
             setup: setup.clone(),
             system,
+            staged,
             holders,
             ids,
             guests: vec![guest; count],
@@ -498,6 +514,9 @@ impl Walker for Chains {
                     if self.setup.off && others > 1 {
                         moves.push(Move::TurnOff(pe));
                     }
+                    if self.setup.live {
+                        moves.extend([Move::Start(pe), Move::Finish(pe)]);
+                    }
                 }
                 On::Runs(stack) => {
                     let index = *stack.last().expect("it runs");
@@ -514,7 +533,7 @@ impl Walker for Chains {
         drop(gic);
         let is_held =
             |index: usize| matches!(self.look(index).is, Is::Yielded(false) | Is::Stopped(false));
-        if (0..self.ids.len()).any(is_held) {
+        if (0..self.ids.len()).any(is_held) || self.activation() == (2, false) {
             moves.push(Move::Pass);
         }
         moves
@@ -523,10 +542,18 @@ impl Walker for Chains {
     fn make(&mut self, chosen: Move) {
         match chosen {
             Move::Ask(pe, _) | Move::Run(pe, _) | Move::Take(pe) => self.command(pe, chosen),
+            Move::Start(pe) | Move::Finish(pe) => self.command(pe, chosen),
             Move::TurnOff(pe) | Move::TurnOn(pe) => self.command(pe, chosen),
             Move::Here(pe, does) => self.act(pe, does),
             Move::Strike => self.system.machine.gic().pulse(LINE),
-            Move::Pass => self.system.machine.gic().pass(2_000_000),
+            Move::Pass => {
+                // In microseconds.
+                let time = match self.activation() {
+                    (2, false) => u64::from(LIMIT_MS) * 1000,
+                    _ => 2_000_000,
+                };
+                self.system.machine.gic().pass(time);
+            }
         }
     }
 
@@ -553,7 +580,7 @@ impl Walker for Chains {
 
     fn helps(chosen: Move) -> bool {
         match chosen {
-            Move::Run(..) | Move::Take(_) | Move::Pass => true,
+            Move::Run(..) | Move::Take(_) | Move::Finish(_) | Move::Pass => true,
             Move::Here(_, does) => matches!(
                 does,
                 Does::Answers
@@ -563,7 +590,9 @@ impl Walker for Chains {
                     | Does::Ends
                     | Does::IsInterrupted
             ),
-            Move::Ask(..) | Move::TurnOff(_) | Move::TurnOn(_) | Move::Strike => false,
+            Move::Ask(..) | Move::Start(_) | Move::TurnOff(_) | Move::TurnOn(_) | Move::Strike => {
+                false
+            }
         }
     }
 

@@ -40,6 +40,10 @@ pub enum Move {
     Run(usize, usize),
     /// The Normal world is interrupted by the pending interrupt of this PE.
     Take(usize),
+    /// EL3 begins a live activation of the first partition.
+    Start(usize),
+    /// EL3 has the new image entered.
+    Finish(usize),
     /// The PE is turned off.
     TurnOff(usize),
     /// The PE is turned on.

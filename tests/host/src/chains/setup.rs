@@ -21,6 +21,8 @@ pub struct Setup {
     /// Set if each partition asks and runs only the next one, and the Normal world asks only the
     /// first.
     pub is_line: bool,
+    /// Set if the image of the first partition is replaced (live activation).
+    pub live: bool,
     /// Number of PEs.
     pub pes: usize,
 }
@@ -35,6 +37,7 @@ impl Setup {
             fails: false,
             off: false,
             is_line: false,
+            live: false,
             pes,
         };
         let one = of(&[SIGNALED; 3], 1);
@@ -57,6 +60,7 @@ impl Setup {
             is_line: true,
             ..of
         };
+        let live = |of: Self| Self { live: true, ..of };
         let actions = of(&[MANAGED_EXIT, SIGNALED, QUEUED], 1);
         vec![
             ("one", one.clone()),
@@ -65,7 +69,7 @@ impl Setup {
             ("line", line(interrupt(one.clone()))),
             ("line-fails", line(fails(interrupt(one.clone())))),
             ("exits", of(&[MANAGED_EXIT, SIGNALED, SIGNALED], 1)),
-            ("few", fails(interrupt(few))),
+            ("few", fails(interrupt(few.clone()))),
             ("few-actions", interrupt(of(&[MANAGED_EXIT, QUEUED], 1))),
             (
                 "few-exits",
@@ -74,6 +78,10 @@ impl Setup {
             ("lone", fails(off(interrupt(lone.clone())))),
             ("lone-pinned", fails(pinned(&lone))),
             ("lone-pinned-interrupt", interrupt(pinned(&lone))),
+            ("live", live(few.clone())),
+            ("live-exits", live(of(&[MANAGED_EXIT, SIGNALED], 1))),
+            ("live-interrupt", live(interrupt(few))),
+            ("live-pair", fails(off(live(pair.clone())))),
             ("pair-off", off(pair.clone())),
             ("pair-off-fails", fails(off(pair.clone()))),
             ("pair-actions", of(&[MANAGED_EXIT, QUEUED], 2)),

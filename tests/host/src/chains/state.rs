@@ -31,6 +31,8 @@ pub enum Is {
     Preempted,
     /// The context has failed.
     Aborted,
+    /// The context has stopped for another image.
+    Halted,
 }
 
 /// The reason why a context runs.
@@ -106,6 +108,8 @@ pub struct Value {
     pub pes: Vec<On>,
     /// The interrupt controller.
     pub gic: Gic,
+    /// The step of the live activation, and whether the time of a loaded image is over.
+    pub activation: (u8, bool),
 }
 
 impl Chains {
@@ -157,13 +161,13 @@ impl Chains {
             State::Stopped(until) => Is::Stopped(until <= now),
             State::Preempted => Is::Preempted,
             State::Aborted => Is::Aborted,
-            State::Halted => unreachable!("no image is replaced here"),
+            State::Halted => Is::Halted,
         };
         let shown = match (is, slot.try_claim()) {
             (Is::Running, None) => Some(self.guests[index].shown.expect("it was seen to run")),
             (Is::Running, Some(_)) => panic!("{index} runs, and nobody has its claim"),
             (_, None) => panic!("{index} is claimed and does not run: {state:?}"),
-            (Is::Off | Is::Waiting | Is::Aborted, _) => None,
+            (Is::Off | Is::Waiting | Is::Aborted | Is::Halted, _) => None,
             (_, Some(vcpu)) => Some((vcpu.model(), vcpu.caller(), vcpu.masked)),
         };
         let work =
@@ -186,9 +190,16 @@ impl Chains {
         }
     }
 
+    /// Returns the step of the live activation, and whether the time of a loaded image is over.
+    pub fn activation(&self) -> (u8, bool) {
+        let now = self.system.machine.gic().now();
+        self.system.spmc.activation().shown(now)
+    }
+
     /// Returns the whole state.
     pub fn value(&self) -> Value {
         Value {
+            activation: self.activation(),
             contexts: (0..self.ids.len()).map(|index| self.look(index)).collect(),
             pes: self.pes.clone(),
             gic: self.system.machine.gic().without_time(),
