@@ -242,11 +242,22 @@ impl Interrupt {
         unsafe { register.write_volatile(1 << bit) };
     }
 
+    /// Sets a field of a register that has fields of other interrupts, too, some of them of the
+    /// Normal world. Only boot finds anything to change, since the Normal world cannot access the
+    /// fields of Secure interrupts: a partition that starts again writes nothing, so that no change
+    /// is lost that the Normal world makes in the same register at the same time.
     fn change(&self, block: Block, bits: u32, value: u32) {
         let (register, bit) = self.field(block, bits);
         let mask = ((1 << bits) - 1) << bit;
         // SAFETY: a register in a frame that stage 1 maps as Device memory. Only the boot PE, or
-        // the PE to which the frame belongs, gets here, so that no change of another PE is lost.
-        unsafe { register.write_volatile(register.read_volatile() & !mask | value << bit) };
+        // the PE to which the frame belongs, finds a difference, so that no change of another PE is
+        // lost.
+        unsafe {
+            let before = register.read_volatile();
+            let after = before & !mask | value << bit;
+            if after != before {
+                register.write_volatile(after);
+            }
+        }
     }
 }
