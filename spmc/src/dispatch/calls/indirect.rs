@@ -44,8 +44,9 @@ impl<H: Hal> Spmc<H> {
     /// Hypervisor names in w1.
     ///
     /// `INVALID_PARAMETERS` for wrong flags, ids or header, a service that the receiver does not
-    /// have, or without TX; `DENIED` if either side has no indirect messages, `ABORTED` if the
-    /// receiver failed, `BUSY` if its RX is not empty or missing, `NO_MEMORY` if it is too short.
+    /// have, or without TX; `DENIED` if either side has no indirect messages, as a Hypervisor
+    /// without a notification bitmap; `ABORTED` if the receiver failed, `BUSY` if its RX is not
+    /// empty or missing, `NO_MEMORY` if it is too short.
     pub(super) fn msg_send2(
         &self,
         pe: &mut Pe,
@@ -96,6 +97,7 @@ impl<H: Hal> Spmc<H> {
             return match self.normal_world.version() {
                 _ if !header.sender.is_secure() => Err(FfaError::InvalidParameters),
                 version if version < Version::V1_1 => Err(FfaError::Denied),
+                _ if self.is_deaf(receiver) => Err(FfaError::Denied),
                 version => Ok(version),
             };
         }
@@ -114,6 +116,13 @@ impl<H: Hal> Spmc<H> {
             return Err(FfaError::Aborted);
         }
         Ok(version)
+    }
+
+    /// Returns whether `receiver` is a Hypervisor or OS kernel that cannot be told of a message,
+    /// because it has no notification bitmap. It would never empty its RX, and that RX is also the
+    /// one for the results of its own calls, so that a single message would refuse it all of them.
+    fn is_deaf(&self, receiver: PartitionId) -> bool {
+        receiver == PartitionId::NORMAL_WORLD && self.notified(receiver).is_none()
     }
 
     /// Copies the message, passes RX to the receiver, which speaks `version`, and notifies the

@@ -502,7 +502,7 @@ impl<H: Hal> Spmc<H> {
     /// Locks the receiver with that id, if it gets notifications. A partition that failed gets
     /// none, since its record is emptied; one that speaks 1.0 binds none, and gets no indirect
     /// messages either.
-    fn notified(&self, id: PartitionId) -> Option<Locked<'_>> {
+    pub(super) fn notified(&self, id: PartitionId) -> Option<Locked<'_>> {
         self.notifications.receiver(&self.directory, id)
     }
 

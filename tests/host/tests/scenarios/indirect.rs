@@ -168,6 +168,7 @@ fn from_the_normal_world_to_a_partition() {
 fn from_a_partition_to_the_normal_world() {
     let system = System::boot([partition("sp1", send_to)]);
     let nwd = system.nwd();
+    nwd.call([NOTIFICATION_BITMAP_CREATE, 0, 1]).success();
     assert_eq!(nwd.ask(0x8001, [0, 4, 0, 0, 0])[0], code(BUSY), "no RX yet");
     nwd.map_buffers();
     for flags in [0, DELAY_SRI] {
@@ -220,6 +221,7 @@ fn the_header_is_that_of_each_side() {
         let nwd = system.nwd();
         nwd.version(ours);
         nwd.map_buffers();
+        nwd.call([NOTIFICATION_BITMAP_CREATE, 0, 1]).success();
         let message = Message::new(ours, 0, 0x8001, b"payload");
         assert_eq!(send(&nwd, ours, &message), SENT);
         // The payload only moves to make room for a longer header.

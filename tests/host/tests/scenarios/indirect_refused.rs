@@ -159,6 +159,7 @@ fn a_buffer_that_is_taken_away_leaves_rx_empty() {
     let system = System::boot([partition("sp1", send_to)]);
     let nwd = system.nwd();
     nwd.map_buffers();
+    nwd.call([NOTIFICATION_BITMAP_CREATE, 0, 1]).success();
     system
         .machine
         .memory()
@@ -179,6 +180,7 @@ fn a_message_of_which_one_access_fails_is_not_sent() {
     let system = System::boot([partition("sp1", both)]);
     let nwd = system.nwd();
     nwd.map_buffers();
+    nwd.call([NOTIFICATION_BITMAP_CREATE, 0, 1]).success();
     system
         .machine
         .memory()
@@ -226,6 +228,30 @@ fn callers_below_1_1_have_no_indirect_messages() {
     }
     let refused = code(NOT_SUPPORTED);
     assert_eq!(nwd.ask(0x8001, [0; 5]), [refused, refused, refused, 0, 0]);
+}
+
+// The RX of a Hypervisor is also that of its own calls: one that is never told of a message, as Xen
+// 4.20, would have no results any more.
+// req: IND-25
+#[test]
+fn a_hypervisor_that_cannot_be_told_gets_no_message() {
+    let system = System::boot([partition("sp1", send_to)]);
+    let nwd = system.nwd();
+    nwd.map_buffers();
+    let sent = || nwd.ask(0x8001, [0, 4, 0, 0, 0])[0];
+    for _ in 0..2 {
+        let before = system.snapshot();
+        assert_eq!(sent(), code(DENIED));
+        assert_eq!(before, system.snapshot());
+        nwd.call([PARTITION_INFO_GET]).success();
+        nwd.call([RX_RELEASE]).success();
+
+        nwd.call([NOTIFICATION_BITMAP_CREATE, 0, 1]).success();
+        assert_eq!([sent(), sent()], [0, code(BUSY)]);
+        nwd.call([RX_RELEASE]).success();
+        nwd.call([NOTIFICATION_GET, 0, 4]).success();
+        nwd.call([NOTIFICATION_BITMAP_DESTROY, 0]).success();
+    }
 }
 
 // A receiver that does not know indirect messages would find one in RX, where it expects nothing.

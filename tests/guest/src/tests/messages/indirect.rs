@@ -162,9 +162,12 @@ fn post(from: u16, to: u16, size: u64, flags: u64, result: i32) -> Check {
     equal(answer[0], result as u32)
 }
 
-// req: RXTX-13, RXTX-15, RXTX-30, IND-01, IND-13
+// req: RXTX-13, RXTX-15, RXTX-30, IND-01, IND-13, IND-25
 fn messages_from_partitions(_: &Nwd) -> Check {
     const DELAY_SRI: u64 = 1 << 1;
+    let bitmap = |function, vcpus| ffa::done(&ffa::call(function, &[NWD as u64, vcpus]));
+    post(SP1, NWD, 44, 0, DENIED)?;
+    bitmap(id::NOTIFICATION_BITMAP_CREATE, 1)?;
     for partition in [SP1, SP2] {
         for (size, flags) in [(44, 0), (112, DELAY_SRI)] {
             post(partition, NWD, size, flags, 0)?;
@@ -173,8 +176,11 @@ fn messages_from_partitions(_: &Nwd) -> Check {
             ffa::refused(&ffa::call(id::PARTITION_INFO_GET, &[]), BUSY)?;
             expect(&nwd::RX, V1_2, (partition, NWD), 0x41, size as usize)?;
             ffa::done(&release())?;
+            let told = ffa::call(id::NOTIFICATION_GET, &[NWD as u64, 1 << 2]);
+            ffa::results(&told, [0, 0, 0, 0, 1, 0])?;
         }
     }
+    bitmap(id::NOTIFICATION_BITMAP_DESTROY, 0)?;
     ffa::refused(&release(), DENIED)
 }
 
