@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use host_tests::ffa::*;
-use host_tests::system::{NWD_PAGES, NWD_TX};
+use host_tests::system::NWD_PAGES;
 use host_tests::{PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
 
@@ -186,14 +186,7 @@ fn notifications_and_messages_reach_the_new_image() {
     assert_eq!(starts(&system, &spec, 2), 0);
     nwd.call([NOTIFICATION_SET, u64::from(SP1), 0, 0b100, 0])
         .success();
-    // Flags, reserved, offset, receiver and sender, size, and then the payload.
-    let mut message = vec![0; 44];
-    message[8..12].copy_from_slice(&40_u32.to_le_bytes());
-    message[12..14].copy_from_slice(&SP1.to_le_bytes());
-    message[16..20].copy_from_slice(&4_u32.to_le_bytes());
-    message[40] = 0x5a;
-    nwd.write(NWD_TX, &message);
-    nwd.call([MSG_SEND2]).success();
+    send_message(nwd);
     assert_eq!(finish(nwd), 0);
     let told = nwd.ask(SP1, [0; 5]);
     // The kernel's message is announced in the bitmap of the Hypervisor.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use host_tests::ffa::*;
 use host_tests::manifest::{ENTRY, Region};
+use host_tests::system::NWD_TX;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
 use spmc::addr::World::Secure;
 
@@ -25,6 +26,18 @@ pub const STATE_SIZE: u64 = 0x2000;
 /// Where EL3 puts new packages.
 pub const STAGED: u64 = 0x0ea0_0000;
 const IMAGE_UUID: [u32; 4] = [0x10, 0x20, 0x30, 0x40];
+
+/// Sends sp1 an indirect message of the Normal world, which says 0x5a.
+pub fn send_message(nwd: Nwd<'_>) {
+    // Flags, reserved, offset, receiver and sender, size, and then the payload.
+    let mut message = vec![0; 44];
+    message[8..12].copy_from_slice(&40_u32.to_le_bytes());
+    message[12..14].copy_from_slice(&SP1.to_le_bytes());
+    message[16..20].copy_from_slice(&4_u32.to_le_bytes());
+    message[40] = 0x5a;
+    nwd.write(NWD_TX, &message);
+    nwd.call([MSG_SEND2]).success();
+}
 
 /// The value of the register that tells an image that it takes over.
 pub fn takes_over(sp: &Sp) -> bool {

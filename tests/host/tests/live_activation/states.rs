@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use host_tests::ffa::*;
 use host_tests::schedule::{Plan, let_others_go};
-use host_tests::system::{NWD_PAGES, NWD_TX};
+use host_tests::system::NWD_PAGES;
 use host_tests::{Nwd, PartitionSpec, Regs, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
 
@@ -348,13 +348,7 @@ fn each_step_is_for_one_pe_and_the_rest_goes_on() {
             let share = Transaction::share(0, SP1, RW, &[(NWD_PAGES + 0x1000, 1)]);
             let more = nwd.send(MEM_SHARE_64, &share);
             nwd.reclaim(more).success();
-            let mut message = vec![0; 44];
-            message[8..12].copy_from_slice(&40_u32.to_le_bytes());
-            message[12..14].copy_from_slice(&SP1.to_le_bytes());
-            message[16..20].copy_from_slice(&4_u32.to_le_bytes());
-            message[40] = 0x5a;
-            nwd.write(NWD_TX, &message);
-            nwd.call([MSG_SEND2]).success();
+            send_message(nwd);
         };
         let starts = |nwd: Nwd<'_>| assert_eq!(start(nwd, &package), 0);
         let finishes = |nwd: Nwd<'_>| assert_eq!(finish(nwd), 0);
