@@ -359,7 +359,8 @@ pub struct Composite {
 
 /// Returns the constituents in `bytes` in order, and ignores bytes behind the last whole one.
 /// `INVALID_PARAMETERS` stands in place of one that is empty, longer than [`MAX_PAGES`], not page
-/// aligned, beyond addresses of 48 bits, or has a reserved field that is not zero.
+/// aligned, or beyond addresses of 48 bits. The reserved field is ignored: public clients of
+/// Hafnium, which does not look at the field, leave there what was on their stack.
 #[inline]
 pub fn constituents(bytes: &[u8]) -> Constituents<'_> {
     let whole = bytes.len() & !CONSTITUENT.wrapping_sub(1);
@@ -382,8 +383,7 @@ impl Iterator for Constituents<'_> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let raw = self.0.next()?;
-        // Two fields are one word, so that one comparison is enough.
-        let pages = u64::from(raw.reserved) << 32 | u64::from(raw.pages);
+        let pages = u64::from(raw.pages);
         // The first condition spares the range its own: it can neither be empty nor wrap.
         let range = Some(Ipa::new(raw.address))
             .filter(|base| base.raw() < ADDRESS_LIMIT && pages.wrapping_sub(1) < MAX_PAGES)

@@ -99,16 +99,13 @@ impl<'a> Reading<'a> {
     }
 
     /// Returns the constituents of the composite descriptor at `offset`. Panics if the descriptor
-    /// does not fit, if a reserved field is not zero, or if the number of pages is wrong.
+    /// does not fit, if its reserved field is not zero, or if the number of pages is wrong.
     pub fn constituents(&self, offset: usize) -> Vec<(u64, u64)> {
         let count = self.field(offset + 4, 4) as usize;
         assert_eq!(self.field(offset + 8, 8), 0);
         let ranges: Vec<(u64, u64)> = (0..count)
             .map(|n| offset + 16 + n * 16)
-            .map(|at| {
-                assert_eq!(self.field(at + 12, 4), 0);
-                (self.field(at, 8), self.field(at + 8, 4))
-            })
+            .map(|at| (self.field(at, 8), self.field(at + 8, 4)))
             .collect();
         let pages: u64 = ranges.iter().map(|(_, pages)| pages).sum();
         assert_eq!(self.field(offset, 4), pages);

@@ -7,6 +7,7 @@ mod boot_failures;
 mod by_handle;
 mod caches;
 mod calls;
+mod careless_clients;
 mod chains;
 mod claims;
 mod console;

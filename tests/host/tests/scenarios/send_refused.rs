@@ -86,8 +86,6 @@ const FAULTS: &[Fault] = &[
     ("address of 48 bits", |b| b[CONSTITUENT + 6] = 1, INVALID_PARAMETERS),
     ("constituent without pages", |b| { b[CONSTITUENT + 8] = 0; b[COMPOSITE] = 1; }, INVALID_PARAMETERS),
     ("page counts that only fit after wrapping", |b| { set(b, CONSTITUENT + 8, &[0xff; 4]); b[CONSTITUENT + 24] = 3; }, INVALID_PARAMETERS),
-    ("constituent reserved", |b| b[CONSTITUENT + 12] = 1, INVALID_PARAMETERS),
-    ("constituent reserved, second", |b| b[CONSTITUENT + 31] = 1, INVALID_PARAMETERS),
     ("constituents the same", |b| b.copy_within(CONSTITUENT..CONSTITUENT + 16, CONSTITUENT + 16), INVALID_PARAMETERS),
     ("a byte short", |b| b.truncate(127), INVALID_PARAMETERS),
     ("a constituent short", |b| b.truncate(112), INVALID_PARAMETERS),

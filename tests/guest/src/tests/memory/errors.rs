@@ -251,7 +251,6 @@ fn send_shape(_: &Nwd) -> Check {
         (constituent + 4, word(u32::MAX)),
         (constituent + 8, word(0)), // pages
         (constituent + 8, word(2)),
-        (constituent + 12, word(1)), // reserved
     ];
     for (offset, bytes) in patches {
         ffa::refused(&patched(*offset, bytes), INVALID_PARAMETERS)?;

@@ -263,16 +263,15 @@ fn fragments_that_end_it(_: &Nwd) -> Check {
     let owner = nwd::caller();
     let good = Scatter { count: 300, ..LONG };
     let last = good.constituent(299);
-    for (address, pages, reserved, code) in [
+    for (address, pages, code) in [
         // Overlaps the first fragment.
-        (good.constituent(0), 1, 0, INVALID_PARAMETERS),
-        // An address that is not aligned; more and fewer pages than announced; a reserved field.
-        (last + 0x800, 1, 0, INVALID_PARAMETERS),
-        (last, 2, 0, INVALID_PARAMETERS),
-        (last, 0, 0, INVALID_PARAMETERS),
-        (last, 1, 1, INVALID_PARAMETERS),
+        (good.constituent(0), 1, INVALID_PARAMETERS),
+        // An address that is not aligned; more and fewer pages than announced.
+        (last + 0x800, 1, INVALID_PARAMETERS),
+        (last, 2, INVALID_PARAMETERS),
+        (last, 0, INVALID_PARAMETERS),
         // Secure memory.
-        (package(0), 1, 0, DENIED),
+        (package(0), 1, DENIED),
     ] {
         for kind in [Kind::Share, Kind::Lend, Kind::Donate] {
             let permission = if kind == Kind::Donate {
@@ -300,7 +299,6 @@ fn fragments_that_end_it(_: &Nwd) -> Check {
             }
             let end = 16 * (299 - first) as usize;
             encode_constituent(owner.tx, end, address, pages);
-            owner.tx.write(end + 12, &[reserved]);
             ffa::refused(&frag_tx(handle, end as u64 + 16), code)?;
             ffa::refused(&frag_tx(handle, 16), INVALID_PARAMETERS)?;
             ffa::refused(&reclaim(handle, 0), INVALID_PARAMETERS)?;
