@@ -29,6 +29,9 @@ const FLAG_BYPASS: u32 = 1 << 10;
 
 /// Flag of an entry: its borrower does not retrieve the region now.
 const RECEIVER_OTHER: u8 = 1 << 0;
+/// Reserved flag of an entry, where OP-TEE before 3.17 repeats the flag for time slicing. The flag
+/// is ignored in the entry of whoever retrieves the region.
+const RECEIVER_SLICED: u8 = 1 << 1;
 
 const fn type_flags(kind: SendKind) -> u32 {
     let number = match kind {
@@ -154,7 +157,7 @@ fn judge_receivers(share: &Share, request: &Transaction<'_>, own: PartitionId) -
         }
         named |= bit;
         if is_own {
-            if receiver.flags != 0 {
+            if receiver.flags & !RECEIVER_SLICED != 0 {
                 return Err(invalid);
             }
             entry = Some(receiver);

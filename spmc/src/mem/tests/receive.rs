@@ -48,7 +48,8 @@ fn requests_for_what_was_not_granted() {
         refuses(InvalidParameters, &|d| d.entries[0].permissions = 0b11);
         refuses(InvalidParameters, &|d| d.entries[0].permissions |= 0x10);
         refuses(InvalidParameters, &|d| d.entries[0].flags = 1);
-        refuses(InvalidParameters, &|d| d.entries[0].flags = 2);
+        refuses(InvalidParameters, &|d| d.entries[0].flags = 4);
+        refuses(InvalidParameters, &|d| d.entries[0].flags = 0x80);
         refuses(InvalidParameters, &|d| d.entries[0].offset = Some(64));
         refuses(InvalidParameters, &|d| d.entries.clear());
         refuses(InvalidParameters, &|d| d.entries.push(entry(B, RO)));
@@ -401,7 +402,9 @@ fn each_borrower_is_named_once() {
         let unknown = request(&[0, 1, 2]).with(|d| d.entries[2].flags = flags);
         machine.refuses(InvalidParameters, || machine.retrieve(A, &unknown));
     }
-    machine.retrieve(A, &request(&[2, 0, 1])).unwrap();
+    // But this one is ignored in its own entry.
+    let sliced = request(&[2, 0, 1]).with(|d| d.entries[0].flags = 2);
+    machine.retrieve(A, &sliced).unwrap();
 }
 
 // req: MEMX-11, MEMX-18, MEMRQ-09

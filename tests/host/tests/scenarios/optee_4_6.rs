@@ -3,7 +3,8 @@
 //! As a partition OP-TEE makes its calls by HVC and gives up the PE by SMC. It takes the lower one
 //! of its version, 1.2, and the SPMC's, but its access descriptors have 16 bytes at each version
 //! from 1.1 on, and 32 bytes precede them at 1.0. Its retrieve request is the 32-bit call and says
-//! that it takes any alignment. The driver makes requests of 32 bits.
+//! that it takes any alignment. Before 3.17, at 1.0, it asked for time slicing as well, and did so
+//! twice. The driver makes requests of 32 bits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,10 @@ const CALL: u64 = 0x8000_0000;
 /// Flags of its retrieve request: a share, and the hint about alignment is valid and zero.
 const FLAGS: u32 = 1 << 3 | 1 << 9;
 
+/// Flags before 3.17. The flag for time slicing is in its own entry, too.
+const FLAGS_OF_3_16: u32 = FLAGS | SLICED;
+const SLICED: u32 = 1 << 1;
+
 /// Makes a call by HVC, with zero in all registers that it does not give.
 fn hvc<const N: usize>(sp: &mut Sp, regs: [u64; N]) -> Regs {
     let mut all = [0; 8];
@@ -37,8 +42,9 @@ fn hvc<const N: usize>(sp: &mut Sp, regs: [u64; N]) -> Regs {
     sp.call_by(Conduit::Hvc, all)
 }
 
-/// Returns OP-TEE with a version, one context for each PE, and its answers.
-fn optee(version: u64) -> PartitionSpec {
+/// Returns OP-TEE with a version, one context for each PE, its answers, and the flags of its
+/// retrieve request.
+fn optee(version: u64, flags: u32) -> PartitionSpec {
     // The map of notifications that it sets, which all contexts share.
     let enabled = Arc::new(AtomicU64::new(0));
     PartitionSpec::new("optee")
@@ -83,7 +89,7 @@ fn optee(version: u64) -> PartitionSpec {
                     CALL => {
                         let owner = (w1 >> 16) as u16;
                         let handle = message.0[4] | message.0[5] << 32;
-                        let status = borrow(sp, version, owner, handle);
+                        let status = borrow(sp, version, flags, owner, handle);
                         let map = enabled.load(Ordering::Relaxed);
                         if map != 0 {
                             let route = u64::from(OPTEE) << 16 | u64::from(owner);
@@ -102,10 +108,10 @@ fn optee(version: u64) -> PartitionSpec {
 }
 
 /// Retrieves, reads the response as OP-TEE does, and adds 1 to the first byte of each page.
-fn borrow(sp: &mut Sp, version: u64, owner: u16, handle: u64) -> u64 {
+fn borrow(sp: &mut Sp, version: u64, flags: u32, owner: u16, handle: u64) -> u64 {
     let mut bytes = owner.to_le_bytes().to_vec();
     bytes.extend([0x2f, 0]);
-    bytes.extend(FLAGS.to_le_bytes());
+    bytes.extend(flags.to_le_bytes());
     bytes.extend(handle.to_le_bytes());
     bytes.extend([0; 8]);
     if version == V1_0 {
@@ -115,7 +121,7 @@ fn borrow(sp: &mut Sp, version: u64, owner: u16, handle: u64) -> u64 {
         bytes.extend([0; 12]);
     }
     bytes.extend(OPTEE.to_le_bytes());
-    bytes.extend([2, 0]);
+    bytes.extend([2, (flags & SLICED) as u8]);
     bytes.extend([0; 4 + 8]);
     let (tx, length) = (sp.tx(), bytes.len() as u64);
     sp.write(World::Secure, tx, &bytes).unwrap();
@@ -163,12 +169,18 @@ fn ask(nwd: Nwd<'_>, words: [u64; 4]) -> [u64; 5] {
     answer.payload()
 }
 
-// req: VER-09, DSC-01, DSC-06, DSC-09, MEMD-59, MEMD-60, MEMD-61, NTF-21, NTF-33, NTF-34, RXTX-01
-// req: MEMRL-01, MEMRC-01
+// req: VER-09, DSC-01, DSC-06, DSC-09, MEMD-25, MEMD-59, MEMD-60, MEMD-61, NTF-21, NTF-33, NTF-34
+// req: RXTX-01, MEMRL-01, MEMRC-01
 #[test]
 fn it_serves_a_driver_at_each_version() {
-    for (version, driver) in [(V1_2, V1_2), (V1_1, V1_2), (V1_0, V1_2), (V1_2, V1_1)] {
-        let system = System::boot([optee(version)]);
+    for (version, driver, flags) in [
+        (V1_2, V1_2, FLAGS),
+        (V1_1, V1_2, FLAGS),
+        (V1_0, V1_2, FLAGS),
+        (V1_0, V1_2, FLAGS_OF_3_16),
+        (V1_2, V1_1, FLAGS),
+    ] {
+        let system = System::boot([optee(version, flags)]);
         for pe in 1..4 {
             system.turn_on(pe);
         }

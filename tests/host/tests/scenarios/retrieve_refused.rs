@@ -41,7 +41,7 @@ const REQUEST_FAULTS: &[RequestFault] = &[
     ("one receiver too many", |t| { t.receivers.push(Receiver { flags: 1, ..Receiver::new(SP2, RW) }) }, INVALID_PARAMETERS),
     ("twice itself", |t| t.receivers.push(t.receivers[0]), INVALID_PARAMETERS),
     ("not who retrieves", |t| t.receivers[0].flags = 1, INVALID_PARAMETERS),
-    ("receiver flags", |t| t.receivers[0].flags = 2, INVALID_PARAMETERS),
+    ("receiver flags", |t| t.receivers[0].flags = 4, INVALID_PARAMETERS),
     ("reserved data access", |t| t.receivers[0].permissions = 3, INVALID_PARAMETERS),
     ("reserved permissions", |t| t.receivers[0].permissions |= 0x40, INVALID_PARAMETERS),
     ("execution of a share", |t| t.receivers[0].permissions |= X, INVALID_PARAMETERS),

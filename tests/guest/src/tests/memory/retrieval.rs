@@ -155,7 +155,7 @@ fn wrong_retrieves(sp: &Sp, [handle, ..]: [u64; 4]) -> Check<[u64; 4]> {
         receiver(caller.id, access::RW | 1 << 4),
         receiver(caller.id, 3),
         Receiver { flags: 1, ..own[0] },
-        Receiver { flags: 2, ..own[0] },
+        Receiver { flags: 4, ..own[0] },
     ] {
         invalid(Transaction {
             receivers: &[wrong],
