@@ -227,8 +227,8 @@ impl Receiver {
     /// Handles `FFA_NOTIFICATION_SET`. Returns whether any notification in `map` was not pending
     /// yet.
     ///
-    /// `DENIED` if any notification is not bound to `sender`, or is not of the kind of `target`;
-    /// `INVALID_PARAMETERS` if there is no such vCPU.
+    /// `DENIED` if any notification is not bound to `sender`; `INVALID_PARAMETERS` if any is not of
+    /// the kind of `target`, or if there is no such vCPU.
     pub fn set(&mut self, sender: PartitionId, map: u64, target: Target) -> Result<bool> {
         let vcpus = self.vcpus;
         let source = self.source_of(sender);
@@ -236,10 +236,10 @@ impl Receiver {
             Target::Global => !source.per_vcpu,
             Target::Vcpu(_) => source.per_vcpu,
         };
-        if !source.is_bound(sender, map) || map & !kind != 0 {
+        if !source.is_bound(sender, map) {
             return Err(FfaError::Denied);
         }
-        if matches!(target, Target::Vcpu(vcpu) if vcpu >= vcpus) {
+        if map & !kind != 0 || matches!(target, Target::Vcpu(vcpu) if vcpu >= vcpus) {
             return Err(FfaError::InvalidParameters);
         }
         let pending = source.map_mut(target).ok_or(FfaError::InvalidParameters)?;

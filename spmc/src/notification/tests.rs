@@ -102,13 +102,13 @@ fn only_the_sender_sets_and_only_as_it_was_bound() {
     receiver.bind(SP1, 0b10, true).unwrap();
     let denied = Err(FfaError::Denied);
     assert_eq!(receiver.set(SP2, 0b01, Target::Global), denied);
-    assert_eq!(receiver.set(SP1, 0b11, Target::Global), denied);
-    assert_eq!(receiver.set(SP1, 0b01, Target::Vcpu(0)), denied);
     assert_eq!(receiver.set(SP1, 0b100, Target::Global), denied);
-    assert_eq!(
-        receiver.set(SP1, 0b10, Target::Vcpu(4)),
-        Err(FfaError::InvalidParameters)
-    );
+    assert_eq!(receiver.set(SP1, 0b110, Target::Global), denied);
+    let invalid = Err(FfaError::InvalidParameters);
+    assert_eq!(receiver.set(SP1, 0b10, Target::Global), invalid);
+    assert_eq!(receiver.set(SP1, 0b11, Target::Global), invalid);
+    assert_eq!(receiver.set(SP1, 0b01, Target::Vcpu(0)), invalid);
+    assert_eq!(receiver.set(SP1, 0b10, Target::Vcpu(4)), invalid);
     assert!(!receiver.is_pending() && !receiver.has_news());
 }
 

@@ -201,11 +201,12 @@ fn per_vcpu_notifications() {
         .success();
     let set = |vcpu: u64| [NOTIFICATION_SET, both(SP1, 0), vcpu << 16 | PER_VCPU, 0b10];
     denied(&nwd, SP1, set(3), INVALID_PARAMETERS);
-    denied(&nwd, SP1, [NOTIFICATION_SET, both(SP1, 0), 0, 0b10], DENIED);
+    let as_global = [NOTIFICATION_SET, both(SP1, 0), 0, 0b10];
+    denied(&nwd, SP1, as_global, INVALID_PARAMETERS);
     // In the other direction, too.
     nwd.call([NOTIFICATION_BIND, both(SP1, 0), 0, 1]).success();
     let as_per_vcpu = [NOTIFICATION_SET, both(SP1, 0), 2 << 16 | PER_VCPU, 1];
-    denied(&nwd, SP1, as_per_vcpu, DENIED);
+    denied(&nwd, SP1, as_per_vcpu, INVALID_PARAMETERS);
     done(&nwd, SP1, set(2));
     done(&nwd, SP1, set(1));
     // One list: a receiver and two of its vCPUs.
