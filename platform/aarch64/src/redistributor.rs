@@ -2,7 +2,7 @@
 //! kinds of distances between them (GICv3 and GICv4 architecture specification, Arm IHI 0069, 12.10
 //! and 12.11.37).
 
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 
 /// Bytes of a frame.
 const FRAME: u64 = 0x1_0000;
@@ -35,6 +35,13 @@ impl Typer {
         }
     }
 
+    /// Returns the address of the next redistributor of the region, if this one at `base` is not
+    /// the last. `stride` is the distance, if it is not the one that GICR_TYPER implies.
+    fn next(self, base: u64, stride: Option<u64>) -> Option<u64> {
+        base.checked_add(stride.unwrap_or(self.size()))
+            .filter(|_| !self.is_last())
+    }
+
     /// Returns the number of private interrupts: 32, and the extended PPIs, which are the INTIDs
     /// from 1056 to 1087 or to 1119 (PPInum, bits `[31:27]`).
     pub fn private_interrupts(self) -> u32 {
@@ -48,8 +55,7 @@ impl Typer {
 
 /// Iterates over the redistributors of a region: the address of each, and its GICR_TYPER, which
 /// `typer` reads at the address of a redistributor. Ends behind the last one that the GIC says, or
-/// at the end of the region. `stride` is the distance between two, if it is not the one that
-/// GICR_TYPER implies.
+/// at the end of the region. `stride` is that of [`Typer::next`].
 pub fn redistributors(
     region: Range<u64>,
     stride: Option<u64>,
@@ -62,17 +68,39 @@ pub fn redistributors(
             return None;
         }
         let found = typer(base)?;
-        next = base
-            .checked_add(stride.unwrap_or(found.size()))
-            .filter(|_| !found.is_last());
+        next = found.next(base, stride);
         Some((base, found))
     })
+}
+
+/// Passes the redistributors of all `regions` to `take`, as [`redistributors`] finds them, until
+/// `take` breaks off. Returns whether the GIC has more of them than that: `take` wanted more, but a
+/// region ends before the last one, and no other region begins there.
+pub fn each_redistributor(
+    regions: impl Iterator<Item = Range<u64>> + Clone,
+    stride: Option<u64>,
+    mut typer: impl FnMut(u64) -> Option<Typer>,
+    mut take: impl FnMut(u64, Typer) -> ControlFlow<()>,
+) -> bool {
+    let mut has_more = false;
+    for region in regions.clone() {
+        let mut next = None;
+        for (base, typer) in redistributors(region, stride, &mut typer) {
+            next = typer.next(base, stride);
+            if take(base, typer).is_break() {
+                return false;
+            }
+        }
+        has_more |= next.is_some_and(|next| regions.clone().all(|region| region.start != next));
+    }
+    has_more
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashMap;
+    use std::slice;
     use std::vec::Vec;
 
     const BASE: u64 = 0x2f10_0000;
@@ -164,6 +192,49 @@ mod tests {
         assert_eq!(found.len(), 64);
         let last = BASE + 0x1000_0000 + 31 * 0x4_0000;
         assert_eq!(found[63], (last, 63 << 8));
+    }
+
+    /// Walks over regions until `wanted` redistributors are found. Returns how many there were, and
+    /// whether the GIC has more.
+    fn search(
+        regions: &[Range<u64>],
+        stride: Option<u64>,
+        wanted: usize,
+        frames: &HashMap<u64, u64>,
+    ) -> (usize, bool) {
+        let mut found = 0;
+        let read = |base| Some(Typer(frames[&base]));
+        let has_more = each_redistributor(regions.iter().cloned(), stride, read, |_, _| {
+            found += 1;
+            if found < wanted {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        (found, has_more)
+    }
+
+    #[test]
+    fn regions_that_end_before_the_last_one_are_too_small() {
+        for (flags, distance) in [(0, 0x2_0000), (VLPIS, 0x4_0000)] {
+            let frames = frames(BASE, 0, 4, distance, flags);
+            let end = |count| BASE + count * distance;
+            let (whole, short) = (BASE..end(4), BASE..end(3));
+            let (whole, short) = (slice::from_ref(&whole), slice::from_ref(&short));
+            assert_eq!(search(whole, None, 4, &frames), (4, false));
+            // The manifest has more PEs than the machine, which is no fault of the regions.
+            assert_eq!(search(whole, None, 8, &frames), (4, false));
+            assert_eq!(search(short, None, 4, &frames), (3, true));
+            assert_eq!(search(short, None, 8, &frames), (3, true));
+            // Nobody wants the others.
+            assert_eq!(search(short, None, 3, &frames), (3, false));
+            // One region in pieces, with a stride or without.
+            let pieces = [end(1)..end(3), BASE..end(1), end(3)..end(8)];
+            assert_eq!(search(&pieces, None, 8, &frames), (4, false));
+            assert_eq!(search(&pieces, Some(distance), 8, &frames), (4, false));
+            assert_eq!(search(&pieces[..2], None, 8, &frames), (3, true));
+        }
     }
 
     #[test]

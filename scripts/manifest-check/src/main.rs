@@ -12,6 +12,9 @@ mod diagnostic;
 mod engine;
 mod layout;
 mod names;
+#[allow(dead_code, reason = "the platform uses the rest")]
+#[path = "../../../platform/aarch64/src/redistributor.rs"]
+mod redistributor;
 #[path = "../../../platform/aarch64/src/sizes.rs"]
 mod sizes;
 mod source;

@@ -2,12 +2,14 @@
 
 use sp_layout::MAX_CONFIG;
 use spmc::addr::{ADDRESS_LIMIT, PAGE_SIZE, Pa, PageRange};
+use spmc::manifest::config::SpmcManifest;
 use spmc::manifest::own_memory::{Wants, own_memory};
 use spmc::manifest::{self, validate};
 use spmc::mem::Shares;
 
 use crate::diagnostic::{By, Diagnostics, Place};
 use crate::engine::{System, hear};
+use crate::redistributor::{Typer, redistributors};
 use crate::sizes::{self, Counts};
 use crate::source::Source;
 
@@ -56,6 +58,7 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
     if let Some(needed) = needed {
         diagnostics.note(memory(&image, needed, manifest.table_memory.as_ref()));
     }
+    judge_redistributors(source, &manifest, diagnostics);
     if manifest.cpus.is_empty() {
         let message = "/cpus: expected a node for each PE, found nothing";
         diagnostics.error(By::Firmware, source.tree.place("/cpus", ""), message);
@@ -70,6 +73,49 @@ pub fn judge<'s>(source: &'s Source, diagnostics: &mut Diagnostics) -> System<'s
         source,
         manifest,
         image,
+    }
+}
+
+/// Compares the regions of redistributors with the PEs. Where no property states the distance
+/// between two redistributors, the GIC does, which is not known here.
+fn judge_redistributors(source: &Source, manifest: &SpmcManifest, diagnostics: &mut Diagnostics) {
+    const KIB: u64 = 1024;
+    const USUAL: u64 = 128 * KIB;
+    const WITH_VIRTUAL_LPIS: u64 = 256 * KIB;
+    let Some(gic) = &manifest.board.gic else {
+        return;
+    };
+    let pes = manifest.cpus.len();
+    let room = |distance| {
+        let walk = |region: &PageRange<Pa>| {
+            let range = region.base().raw()..region.end().raw();
+            redistributors(range, Some(distance), |_| Some(Typer(0)))
+        };
+        gic.redistributors.iter().flat_map(walk).take(pes).count()
+    };
+    let (least, most) = match gic.stride {
+        Some(stride) => (stride, stride),
+        None => (USUAL, WITH_VIRTUAL_LPIS),
+    };
+    if room(least) < pes {
+        let mut nodes = source.tree.nodes();
+        let gic = nodes.find(|node| {
+            let compatible = node.property("compatible");
+            compatible.is_some_and(|value| value.has_string("arm,gic-v3"))
+        });
+        let path = gic.map_or("/", |node| node.path.as_str());
+        let message = format!(
+            "{path}: reg: expected redistributors of {pes} PEs, found room for {} of {} KiB each",
+            room(least),
+            least / KIB
+        );
+        diagnostics.warn(By::Spmc, source.tree.place(path, "reg"), message);
+    } else if room(most) < pes {
+        diagnostics.note(format!(
+            "GIC: redistributors for {} of {pes} PEs if each takes {} KiB, as with virtual LPIs",
+            room(most),
+            most / KIB
+        ));
     }
 }
 

@@ -130,6 +130,61 @@ fn a_device_that_is_the_gic() {
     )]);
 }
 
+/// A copy of the good layout, which has two PEs, with a GIC whose redistributors are so.
+fn with_redistributors(name: &str, size: u64, more: &str) -> Case {
+    let gic = format!(
+        "interrupt-controller@8000000 {{
+\t\tcompatible = \"arm,gic-v3\";
+\t\t{more}
+\t\treg = <0x0 0x8000000 0x0 0x10000 0x0 0x80a0000 0x0 {size:#x}>;
+\t}};
+
+\tmemory@9040000"
+    );
+    Case::new(name).change("spmc.dts", "memory@9040000", &gic)
+}
+
+#[test]
+fn regions_of_redistributors_that_are_too_small() {
+    let stride = |size: &str| format!("redistributor-stride = <0x0 {size}>;");
+    for (name, size, more, found, each) in [
+        ("gic_small", 0x2_0000, "".into(), 1, 128),
+        ("gic_stride", 0x4_0000, stride("0x40000"), 1, 256),
+    ] {
+        let case = with_redistributors(name, size, &more);
+        let (status, faults) = case.judge(&["."]);
+        let [fault] = faults.as_slice() else {
+            panic!("{faults:?}");
+        };
+        assert_eq!(status, 0, "the boot goes on");
+        assert_eq!(fault.by, "spmc");
+        assert_eq!(
+            fault.place,
+            case.place("spmc.dts", "reg = <0x0 0x8000000 0x0 0x10000 0x0")
+        );
+        assert_eq!(
+            fault.message,
+            format!(
+                "/interrupt-controller@8000000: reg: expected redistributors of 2 PEs, found room \
+                 for {found} of {each} KiB each"
+            )
+        );
+    }
+    // Enough for a GICv3 alone, for both, and by the stride.
+    for (name, size, more, says_so) in [
+        ("gic_v3", 0x4_0000, "".into(), true),
+        ("gic_v4", 0x8_0000, "".into(), false),
+        ("gic_exact", 0x4_0000, stride("0x20000"), false),
+    ] {
+        let case = with_redistributors(name, size, &more);
+        assert_eq!(case.judge(&["."]), (0, vec![]), "{name}");
+        let text = String::from_utf8(run(&["."], &case.dir).stdout).unwrap();
+        let line =
+            "GIC: redistributors for 1 of 2 PEs if each takes 256 KiB, as with virtual LPIs\n";
+        assert_eq!(text.contains(line), says_so, "{name}: {text}");
+    }
+}
+
 #[test]
 fn packages_that_overlap() {
     let case = Case::new("overlap").change(

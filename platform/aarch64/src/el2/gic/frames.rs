@@ -4,7 +4,7 @@
 //! PE looks its own up once, when it starts.
 
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spmc::manifest::board::{Board, Gic};
@@ -13,7 +13,7 @@ use crate::el2::affinity;
 use crate::el2::cpu::header::PrivateFrame;
 use crate::el2::memory::stage1;
 use crate::el2::per_pe::PerPe;
-use crate::redistributor::{Typer, redistributors};
+use crate::redistributor::{Typer, each_redistributor};
 use crate::sizes::PAGE;
 
 /// Bytes of the registers of the distributor.
@@ -63,7 +63,8 @@ pub fn own() -> Option<PrivateFrame> {
 }
 
 /// Maps the distributor, and the redistributors of the PEs with the affinities `cpus` and of this
-/// PE. Returns whether the distributor is there.
+/// PE. Returns whether the distributor is there. Logs a warning if PEs have no redistributor
+/// because the regions end too early.
 ///
 /// # Safety
 ///
@@ -88,19 +89,28 @@ pub unsafe fn map(board: &Board, gic: &Gic, cpus: &[u64]) -> bool {
     let own = affinity::own();
     let wanted = cpus.iter().filter(|cpu| **cpu != own).count() + 1;
     let mut found = Vec::with_capacity(wanted);
-    for region in &gic.redistributors {
-        let range = region.base().raw()..region.end().raw();
-        let read = |base| map_page(base).then(|| typer(base));
-        for (base, typer) in redistributors(range, gic.stride, read) {
-            let affinity = typer.affinity();
-            let is_wanted = affinity == own || cpus.contains(&affinity);
-            if is_wanted && found.len() < wanted && map_page(base + SGI_FRAME) {
-                found.push(Redistributor { base, typer });
-            }
-            if found.len() == wanted {
-                break;
-            }
+    let regions = gic.redistributors.iter();
+    let regions = regions.map(|region| region.base().raw()..region.end().raw());
+    let read = |base| map_page(base).then(|| typer(base));
+    let has_more = each_redistributor(regions, gic.stride, read, |base, typer| {
+        let affinity = typer.affinity();
+        let is_wanted = affinity == own || cpus.contains(&affinity);
+        if is_wanted && map_page(base + SGI_FRAME) {
+            found.push(Redistributor { base, typer });
         }
+        if found.len() < wanted {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    let is_found = |cpu: &u64| found.iter().any(|one| one.typer.affinity() == *cpu);
+    if has_more && let Some(first) = cpus.iter().filter(|cpu| !is_found(cpu)).min() {
+        log::warn!(
+            "GIC: the regions end after the redistributors of {} of {wanted} PEs, before PE \
+             {first:#x}",
+            found.len()
+        );
     }
     REDISTRIBUTORS.fill(found);
     true
