@@ -1,5 +1,7 @@
 //! The FF-A status codes (FF-A v1.0 table 7.2) as an error type.
 
+use core::fmt;
+
 /// Why a call is refused: the value of w2 in `FFA_ERROR`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(i32)]
@@ -67,6 +69,20 @@ impl FfaError {
     /// The register value: 32-bit two's complement, upper half zero.
     pub const fn to_reg(self) -> u64 {
         self as i32 as u32 as u64
+    }
+}
+
+/// The status code in a register, which is displayed by its name. What is no status code is a
+/// number.
+pub struct Status(pub u64);
+
+impl fmt::Display for Status {
+    #[cold]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match FfaError::from_reg(self.0) {
+            Some(code) => f.write_str(code.name()),
+            None => write!(f, "{}", self.0 as i32),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! CPU cycles: `FFA_MSG_WAIT`, `FFA_YIELD`, `FFA_RUN`, and the end of initialisation (FF-A v1.0
 //! chapter 9, v1.1 section 8).
 
-use crate::error::{FfaError, Result};
+use crate::error::{FfaError, Result, Status};
 use crate::ffa::{Answer, FunctionId, SmcFrame, function};
 use crate::hal::{Context, Hal};
 use crate::id::{PartitionId, VcpuId};
@@ -96,7 +96,7 @@ impl<H: Hal> Spmc<H> {
                 log::error!(
                     "{}: initialisation failed with FFA_ERROR {}",
                     current.frozen.config.name,
-                    code as i32
+                    Status(code)
                 );
                 return Ok(self.abort(current, frame));
             }

@@ -9,6 +9,8 @@ use host_tests::manifest::{ENTRY, PARTITION_SIZE, Region, partition_base, spmc_m
 use host_tests::{Nwd, PartitionSpec, Sp, System};
 use spmc::addr::World::{NonSecure, Secure};
 
+use crate::log_lines::logged;
+
 // req: BOOT-01, BOOT-03, BOOT-10, BOOT-16
 #[test]
 fn partitions_are_entered_at_their_entry_point_and_then_wait() {
@@ -131,6 +133,21 @@ fn boot_information() {
         })]);
         assert_eq!(system.nwd().ask(0x8001, [0; 5]), [2; 5]);
         system.turn_on(1);
+    }
+}
+
+#[test]
+fn the_log_names_the_error_of_an_initialisation() {
+    // What is no error of FF-A is a number.
+    for (code, name) in [(0xffff_fffd, "NO_MEMORY"), (5, "5")] {
+        let lines = logged(|| {
+            System::boot([PartitionSpec::new("sp1").script(move |sp| {
+                sp.call([ERROR, 0, code]);
+                unreachable!("it ended");
+            })]);
+        });
+        let line = format!("sp1: initialisation failed with FFA_ERROR {name}");
+        assert!(lines.contains(&line), "{lines:?}");
     }
 }
 

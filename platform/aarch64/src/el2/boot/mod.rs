@@ -8,6 +8,7 @@ use core::slice;
 use aarch64_cpu::registers::{CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, MIDR_EL1};
 use spin::Once;
 use spmc::addr::{Pa, PageRange};
+use spmc::error::Status;
 use spmc::ffa::{SmcFrame, function};
 use spmc::limits;
 use spmc::manifest::board::Board;
@@ -338,7 +339,7 @@ fn register_secondary_entry(_: Sealed) {
             "the SPMD does not take the entry point of other PEs (answer {:#x}, {}), so only this one runs partitions: \
              do load_address and binary_size of the SPMC manifest span the image?",
             frame.w(0),
-            frame.w(2) as i32
+            Status(frame.x[2])
         );
     }
 }
