@@ -41,6 +41,8 @@ const SMALL: &[&str] = &[
 pub struct Spmc {
     /// The raw image: BL32.
     pub bin: PathBuf,
+    /// The program, with symbols.
+    pub elf: PathBuf,
     /// The executable, with its addresses.
     pub executable: Executable,
 }
@@ -60,6 +62,17 @@ impl Extras {
         let log = self.log.then_some("--no-default-features");
         let ring = self.ring.then_some("--features=trace-ring");
         log.into_iter().chain(ring)
+    }
+
+    /// Returns the name of the image's files. `spmc` is the image that ships, whatever else was
+    /// built since.
+    fn name(self) -> &'static str {
+        match (self.log, self.ring) {
+            (false, false) => "spmc",
+            (true, false) => "spmc-log",
+            (false, true) => "spmc-ring",
+            (true, true) => "spmc-log-ring",
+        }
     }
 }
 
@@ -89,7 +102,7 @@ pub fn build(board: &Board, layout: Option<&str>, extras: Extras) -> Result<Spmc
         fs::write(board.guests().join(format!("{name}.bin")), executable.image)?;
     }
 
-    spmc(&artefact(SPMC, SPMC_PROFILE), &target())
+    spmc(&artefact(SPMC, SPMC_PROFILE), &target().join(extras.name()))
 }
 
 /// Where the SPMC is built: the source tree, the folder in which cargo keeps what it downloads, and
@@ -117,11 +130,16 @@ pub fn build_in(place: &Place) -> Result<Vec<u8>> {
     Ok(read(&place.products.join(TARGET).join(SPMC_PROFILE).join(SPMC))?.image)
 }
 
-/// Checks the SPMC that was linked as `linked`, and copies it to `products`.
-fn spmc(linked: &Path, products: &Path) -> Result<Spmc> {
+/// Checks the SPMC that was linked as `linked`, and copies it to `product` with the extensions
+/// `elf` and `bin`.
+fn spmc(linked: &Path, product: &Path) -> Result<Spmc> {
     check_stacks(linked)?;
-    let elf = products.join("spmc.elf");
-    let bin = products.join("spmc.bin");
+    let elf = product.with_extension("elf");
+    let bin = product.with_extension("bin");
+    // Links to the program before, beside flash images, keep that one.
+    if elf.exists() {
+        fs::remove_file(&elf)?;
+    }
     fs::copy(linked, &elf)?;
     let executable = read(&elf)?;
     for sources in sources(&root(), &cargo_home()?) {
@@ -132,7 +150,11 @@ fn spmc(linked: &Path, products: &Path) -> Result<Spmc> {
         );
     }
     fs::write(&bin, &executable.image)?;
-    Ok(Spmc { bin, executable })
+    Ok(Spmc {
+        bin,
+        elf,
+        executable,
+    })
 }
 
 /// Returns the folders with sources of the SPMC.
@@ -271,6 +293,20 @@ fn read(path: &PathBuf) -> Result<Executable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_image_that_ships_has_its_name() {
+        let mut names = Vec::new();
+        for (log, ring) in [(false, false), (false, true), (true, false), (true, true)] {
+            let extras = Extras { log, ring };
+            let ships = extras.arguments().next().is_none();
+            assert_eq!(extras.name() == "spmc", ships, "{extras:?}");
+            names.push(extras.name());
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 4);
+    }
 
     #[test]
     fn a_path_in_an_image_is_found() {

@@ -212,11 +212,12 @@ pub struct Spmc {
     pub of: OfBoard,
     /// The SPMC's log level
     ///
-    /// The SPMC that ships has no lines at `debug` and `trace`. For these levels one is built that
-    /// has, until the next command builds target/spmc.bin.
+    /// The SPMC that ships has no lines at `debug` and `trace`. For these levels another one is
+    /// built: target/spmc-log.bin.
     #[arg(long, value_name = "LEVEL", value_parser = log_levels())]
     pub log: Option<u32>,
-    /// Build an SPMC that keeps the last calls of each PE in memory, for `trace-dump`
+    /// Build an SPMC that keeps the last calls of each PE in memory, for `trace-dump`:
+    /// target/spmc-ring.bin, or target/spmc-log-ring.bin
     #[arg(long)]
     pub trace_ring: bool,
 }

@@ -133,8 +133,13 @@ pub fn assemble_with(
         special = tfa::build(board, &arguments)?;
         &special
     };
-    let dir = board.products().join("images").join(&layout.name);
+    let dir = folder(board, layout);
     fs::create_dir_all(&dir)?;
+    let elf = elf_of(&dir);
+    if elf.exists() {
+        fs::remove_file(&elf)?;
+    }
+    fs::hard_link(&components.spmc.elf, &elf)?;
     ensure!(
         layout.partitions.len() <= MAX_PACKAGES,
         "layout {}: {} partitions, but BL2 loads at most {MAX_PACKAGES}",
@@ -204,6 +209,16 @@ pub fn assemble_with(
     let path = dir.join("flash.bin");
     fs::write(&path, flash)?;
     Ok(path)
+}
+
+/// Returns the folder of the flash image of a layout.
+pub fn folder(board: &Board, layout: &Layout) -> PathBuf {
+    board.products().join("images").join(&layout.name)
+}
+
+/// Returns the path of the program of the SPMC that is in the flash image in `dir`.
+pub fn elf_of(dir: &Path) -> PathBuf {
+    dir.join("spmc.elf")
 }
 
 /// Returns the path of BL33 as a separate file, beside the flash image in `dir`.

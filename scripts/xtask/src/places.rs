@@ -12,7 +12,6 @@ use crate::layout::{Layout, Package};
 use crate::qemu::Machine;
 use crate::selection::Selection;
 use crate::symbols::{Program, Symbols};
-use crate::workspace::target;
 
 /// UDF, an undefined instruction.
 const UNDEFINED: &[u32] = &[0];
@@ -48,8 +47,7 @@ pub fn of_spmc() -> Result<()> {
         code: UNDEFINED,
         lines: &["exception on PE"],
     };
-    let elf = target().join("spmc.elf");
-    components.spmc.bin = fault.put_into(&elf, &components.spmc.bin)?;
+    components.spmc.bin = fault.put_into(&components.spmc.elf, &components.spmc.bin)?;
     let layout = Layout::find("default")?;
     fault.is_shown(&components, &layout, "fault-spmc")
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::board::{Board, PATTERN_LENGTH, QEMU_VIRT};
 use crate::consoles::{Boot, Console, Line};
-use crate::image::{ImageOptions, bl33_of, image};
+use crate::image::{ImageOptions, bl33_of, elf_of, folder, image};
 use crate::layout::{Layout, Package};
 use crate::patience::{GivenUp, Patience, Watch};
 use crate::process::{output, run as run_command, step};
@@ -153,7 +153,7 @@ pub fn run(
         machine.selection = selection;
     }
     if machine.gdb {
-        let script = debugger_script(&layout)?;
+        let script = debugger_script(machine.board, &layout)?;
         eprintln!(
             "QEMU waits for a debugger:\n  gdb-multiarch -x '{}'",
             script.display()
@@ -199,14 +199,14 @@ pub fn run(
 
 /// Writes commands for gdb that load the symbols of the SPMC, and of each partition with a program
 /// `X.elf` beside its image `X.bin`, and connect to QEMU. Returns the path of the file.
-fn debugger_script(layout: &Layout) -> Result<PathBuf> {
+fn debugger_script(board: &Board, layout: &Layout) -> Result<PathBuf> {
     let images = layout.partitions.iter().filter_map(|partition| {
         let Package::Parts { image, .. } = &partition.package else {
             return None;
         };
         Some(image.with_extension("elf")).filter(|elf| elf.is_file())
     });
-    let spmc = target().join("spmc.elf");
+    let spmc = elf_of(&folder(board, layout));
     let mut commands = format!("set confirm off\nfile '{}'\n", spmc.display());
     for elf in images {
         commands += &format!("add-symbol-file '{}'\n", elf.display());
@@ -218,10 +218,11 @@ fn debugger_script(layout: &Layout) -> Result<PathBuf> {
 }
 
 impl Machine {
-    /// Takes over the programs of a layout, and the options that its scenario states.
+    /// Takes over the programs of a layout whose flash image is built, and the options that its
+    /// scenario states.
     pub fn apply(&mut self, layout: &Layout) {
         let scenario = &layout.scenario;
-        self.programs = symbols::programs(layout);
+        self.programs = symbols::programs(elf_of(&folder(self.board, layout)), layout);
         self.selection = scenario.tests.unwrap_or(self.selection);
         self.memory = scenario.memory.unwrap_or(self.memory);
         self.expected.clone_from(&scenario.expect);

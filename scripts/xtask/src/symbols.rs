@@ -14,7 +14,7 @@ use object::{Object, ObjectSection, SymbolMap, SymbolMapName};
 use crate::build;
 use crate::elf;
 use crate::layout::{Layout, Package};
-use crate::workspace::{root, target};
+use crate::workspace::root;
 
 /// Words in front of the address of an instruction, in the log, after words that come before them.
 const BEFORE: [(&str, &str); 3] = [
@@ -30,9 +30,10 @@ pub struct Program {
     addresses: Range<u64>,
 }
 
-/// Returns the programs with symbols of a system: the SPMC, and the program of each partition that
-/// has one, `X.elf` beside its image `X.bin`, or that of a test guest.
-pub fn programs(layout: &Layout) -> Vec<Program> {
+/// Returns the programs with symbols of a system whose SPMC is the program `spmc`: this one, and
+/// the program of each partition that has one, `X.elf` beside its image `X.bin`, or that of a test
+/// guest.
+pub fn programs(spmc: PathBuf, layout: &Layout) -> Vec<Program> {
     let images = layout.partitions.iter().filter_map(|partition| {
         let Package::Parts { image, .. } = &partition.package else {
             return None;
@@ -41,7 +42,7 @@ pub fn programs(layout: &Layout) -> Vec<Program> {
         let guest = build::guest(image.file_stem()?.to_str()?);
         [beside, guest].into_iter().find(|elf| elf.is_file())
     });
-    let all = [target().join("spmc.elf")].into_iter().chain(images);
+    let all = [spmc].into_iter().chain(images);
     all.filter_map(|path| Program::open(path).ok()).collect()
 }
 

@@ -44,6 +44,7 @@ use self::text::Writer;
 pub use self::text::grouped;
 use crate::command_line::OfBoard;
 use crate::elf;
+use crate::image::elf_of;
 use crate::layout::Layout;
 use crate::plugin;
 use crate::qemu::Machine;
@@ -297,7 +298,7 @@ struct Place {
 impl Place {
     /// Reads the executable, and the manifest in the folder of the flash image.
     fn find(images: &Path) -> Result<Self> {
-        let elf = read(&target().join("spmc.elf"))?;
+        let elf = read(&elf_of(images))?;
         let executable = elf::load(&elf)?;
         let manifest = system::spmc_manifest(images)?;
         let start = manifest.load_address.unwrap_or(executable.base);
