@@ -16,6 +16,8 @@ mod el2;
 #[cfg(any(target_os = "none", test))]
 mod errata;
 #[cfg(any(target_os = "none", test))]
+mod field;
+#[cfg(any(target_os = "none", test))]
 mod id_registers;
 #[cfg(any(target_os = "none", test))]
 mod log_lines;

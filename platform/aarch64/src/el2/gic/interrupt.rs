@@ -13,6 +13,7 @@ use spmc::manifest::config::DeviceInterrupt;
 use super::frames;
 use crate::el2::affinity;
 use crate::el2::cpu::header;
+use crate::field::changed;
 
 /// Offsets of two blocks of registers: for INTIDs below 1020, and for extended SPIs.
 type Block = (u64, u64);
@@ -248,14 +249,11 @@ impl Interrupt {
     /// is lost that the Normal world makes in the same register at the same time.
     fn change(&self, block: Block, bits: u32, value: u32) {
         let (register, bit) = self.field(block, bits);
-        let mask = ((1 << bits) - 1) << bit;
         // SAFETY: a register in a frame that stage 1 maps as Device memory. Only the boot PE, or
         // the PE to which the frame belongs, finds a difference, so that no change of another PE is
         // lost.
         unsafe {
-            let before = register.read_volatile();
-            let after = before & !mask | value << bit;
-            if after != before {
+            if let Some(after) = changed(register.read_volatile(), bit, bits, value) {
                 register.write_volatile(after);
             }
         }
