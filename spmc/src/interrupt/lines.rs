@@ -88,6 +88,7 @@ impl Lines {
     /// pending and enabled stays so, and the context is made to run for it once more. What the SPMC
     /// made up for the former life ends.
     pub fn hand_over(&self) {
+        self.timed.store(false, Ordering::Relaxed);
         for line in [Line::TIMER, Line::MANAGED_EXIT, Line::QUEUED] {
             self.clear(line);
         }
@@ -327,6 +328,19 @@ mod tests {
         assert!(!lines.deactivate(A) && lines.due() == 0);
         lines.enable(Line::IPI, false);
         assert_eq!(lines.calls(), Line::IPI.bit(), "it came after the end");
+    }
+
+    #[test]
+    fn a_life_that_goes_on_has_no_timer_of_the_one_before() {
+        let lines = Lines::new();
+        lines.begin(A.bit() | Line::TIMER.bit(), 0);
+        lines.set_timed(true);
+        for line in [A, Line::TIMER] {
+            lines.pend(line);
+        }
+        lines.hand_over();
+        assert!(!lines.is_timed());
+        assert_eq!(lines.due(), A.bit());
     }
 
     #[test]
