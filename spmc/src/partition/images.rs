@@ -88,9 +88,14 @@ impl Images {
         }
     }
 
-    /// Returns whether the pair of buffers is that of an earlier image, and forgets it.
-    pub fn take_kept_buffers(&mut self) -> bool {
-        core::mem::take(&mut self.keeps_buffers)
+    /// Returns whether the pair of buffers is that of an earlier image.
+    pub fn keeps_buffers(&self) -> bool {
+        self.keeps_buffers
+    }
+
+    /// Notes that the pair of buffers is that of the image that runs, or that there is none.
+    pub fn own_buffers(&mut self) {
+        self.keeps_buffers = false;
     }
 }
 
@@ -129,7 +134,9 @@ mod tests {
             assert!(!images.can_go_back());
             images.begin_trial();
             assert_eq!((images.good(), images.can_go_back()), (Some(good), true));
-            assert!(images.take_kept_buffers() && !images.take_kept_buffers());
+            assert!(images.keeps_buffers());
+            images.own_buffers();
+            assert!(!images.keeps_buffers());
             images.end_trial(is_new);
             if is_new {
                 good = new;
@@ -138,6 +145,6 @@ mod tests {
         }
         images.begin_trial();
         images.end_trial(false);
-        assert!(!images.take_kept_buffers());
+        assert!(!images.keeps_buffers());
     }
 }

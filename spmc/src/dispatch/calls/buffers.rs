@@ -85,10 +85,11 @@ impl<H: Hal> Spmc<H> {
         let mut mailbox = endpoint.mailbox.lock();
         if let Some(former) = mailbox.buffers() {
             if let Instance::Partition(partition) = instance
-                && partition.images.lock().take_kept_buffers()
+                && partition.images.lock().keeps_buffers()
             {
                 self.move_buffers(endpoint, &mut mailbox, former, pair)
                     .map_err(told)?;
+                partition.images.lock().own_buffers();
                 return Ok(Answer::success([]));
             }
             return Err(FfaError::Denied);
@@ -180,10 +181,12 @@ impl<H: Hal> Spmc<H> {
         let mut mailbox = self.mailbox_named(instance, owner)?;
         let buffers = mailbox.unmap()?;
         endpoint.memory.lock().unlock_mailbox(&self.hal, &buffers);
-        if let Instance::NormalWorld(_) = instance
-            && owner == PartitionId::NORMAL_WORLD
-        {
-            endpoint.reopen_negotiation();
+        match instance {
+            Instance::NormalWorld(_) if owner == PartitionId::NORMAL_WORLD => {
+                endpoint.reopen_negotiation();
+            }
+            Instance::NormalWorld(_) => {}
+            Instance::Partition(partition) => partition.images.lock().own_buffers(),
         }
         Ok(Answer::success([]))
     }

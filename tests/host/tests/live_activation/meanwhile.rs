@@ -266,15 +266,18 @@ fn the_new_image_may_map_its_buffers_once_more() {
             sp.refused(map(tx), DENIED);
         } else {
             match version {
-                // The same pair.
-                2 => sp.call(map(tx)).success(),
-                // Another one, which overlaps the old one.
-                3 => sp.call(map(tx + 0x1000)).success(),
-                // One that cannot be, and then nothing more.
-                4 => {
-                    sp.call([RXTX_MAP_64, tx, 0x4000_0000, 1]);
+                // The pair is the image's own once the old one is given back.
+                2 => {
                     sp.call([RXTX_UNMAP]).success();
                     sp.call(map(tx)).success()
+                }
+                // Another one, which overlaps the old one.
+                3 => sp.call(map(tx + 0x1000)).success(),
+                // One that cannot be, which changes nothing, and then the same pair.
+                4 => {
+                    let foreign = sp.call([RXTX_MAP_64, tx, 0x4000_0000, 1]);
+                    assert_eq!(foreign.error(), Some(INVALID_PARAMETERS));
+                    sp.call(map(tx + 0x1000)).success()
                 }
                 _ => unreachable!("there are no more"),
             };
