@@ -78,6 +78,19 @@ pub fn map_range(address: u64, pages: usize, attributes: Attributes) {
     }
 }
 
+/// Returns the entry that leads to the table with the mapping of `address`.
+pub fn last_table_entry(address: u64) -> &'static AtomicU64 {
+    let upper = next(&POOL[0], (address >> 39) as usize);
+    let middle = next(upper, (address >> 30) as usize & 511);
+    &middle.0[(address >> 21) as usize & 511]
+}
+
+/// Returns an entry that leads to a table in Non-secure memory.
+pub fn non_secure_table(address: u64) -> u64 {
+    const NON_SECURE_TABLE: u64 = 1 << 63;
+    address | VALID | TABLE_OR_PAGE | NON_SECURE_TABLE
+}
+
 /// The second GiB of RAM. Partitions map it as Non-secure from the start, so that stage 2 alone
 /// decides about accesses.
 pub const NON_SECURE_GIB: u64 = RAM + GIB;

@@ -305,6 +305,7 @@ pub const HELPERS: &[&[Command]] = &[
     memory::sizes::HELPERS,
     memory::far::HELPERS,
     memory::fragments::HELPERS,
+    memory::hole::HELPERS,
     memory::death::HELPERS,
     memory::race::HELPERS,
     crate::nwd::bench::HELPERS,

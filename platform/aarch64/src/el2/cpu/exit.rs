@@ -1,8 +1,6 @@
 //! Decoding of the syndrome registers: an exception from a partition becomes an [`Exit`], or is
 //! handled here, so that the partition continues.
 
-use core::arch::asm;
-
 use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2, PAR_EL1};
 use spmc::addr::{Ipa, PAGE_SIZE};
 use spmc::ffa::{SmcFrame, function};
@@ -13,6 +11,7 @@ use super::context::{Attention, GuestContext};
 use super::vectors::kind;
 use super::{Cpu, Lazy, features, vector_state};
 use crate::el2::gic::{self, timer, watchdog};
+use crate::el2::memory::bulk;
 use crate::el2::smc;
 use crate::id_registers::{self, Granted};
 
@@ -284,18 +283,17 @@ fn reported_ipa() -> Ipa {
 }
 
 /// Returns the page to which the partition's own stage 1 translates `va`, or `None` if the
-/// partition has changed its tables so that the address no longer translates.
+/// partition has changed its tables so that the address no longer translates, or that they lead to
+/// memory that does not answer.
 fn translate(va: u64) -> Option<Ipa> {
     const FAILED: u64 = 1 << 0;
     const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
     // PAR_EL1 belongs to the partition, so its value is put back.
     let kept = PAR_EL1.get();
-    // SAFETY: the instruction translates in the regime of the loaded partition and writes PAR_EL1
-    // only.
-    unsafe { asm!("at s1e1r, {}", "isb", in(reg) va, options(nostack)) };
+    let is_walked = bulk::try_translate(va) == 0;
     let result = PAR_EL1.get();
     PAR_EL1.set(kept);
-    (result & FAILED == 0).then(|| Ipa::new(result & ADDRESS))
+    (is_walked && result & FAILED == 0).then(|| Ipa::new(result & ADDRESS))
 }
 
 /// Returns what the engine has to do about an interrupt or SError, or `None` if it is handled and

@@ -1,6 +1,6 @@
 //! Operations on many bytes: the functions that the compiler calls (`memcpy`, `memset`), and the
-//! accessors of the window. The probes of registers (`features.rs`, `stage1.rs`) are here because
-//! they may fault, as the accessors may.
+//! accessors of the window. The probes of registers (`features.rs`, `stage1.rs`), and the
+//! translation of a partition's address, are here because they may fault, as the accessors may.
 //!
 //! Normal memory accepts unaligned accesses (SCTLR_EL2.A = 0), so nothing is aligned first: each
 //! turn moves 64 bytes, and the bits of the remaining length select the accesses for the rest.
@@ -142,6 +142,16 @@ window_clean:
 3:  mov     x0, #0
     ret
 
+// try_translate(va): puts into PAR_EL1 what stage 1 of the loaded partition makes of an address
+// that EL1 reads. The walk goes where the partition's tables lead, so the memory system may refuse
+// it, which is an abort at EL2 (Arm ARM D8, address translation instructions).
+.global try_translate
+try_translate:
+    at      s1e1r, x0
+    isb
+    mov     x0, #0
+    ret
+
 // Reads a system register, access to which EL3 may trap.
 .macro probe name, register
 .global probe_\name
@@ -226,6 +236,9 @@ unsafe extern "C" {
     pub fn window_zero_cached(from: u64, to: u64) -> u64;
     /// Cleans to the point of coherency. Returns 1 if an access faulted.
     pub fn window_clean(from: u64, to: u64) -> u64;
+    /// Puts the stage-1 translation of an address of the loaded partition into PAR_EL1. Returns 1
+    /// if the memory system refused the walk.
+    pub safe fn try_translate(va: u64) -> u64;
     /// Waits for all stores. Returns 1 if the memory system refused one of them.
     pub safe fn window_settle() -> u64;
     /// Drops the pending SError.
