@@ -75,6 +75,50 @@ pub fn enable_el2(quadwords: u64) -> usize {
     bytes()
 }
 
+/// The form of the registers in streaming mode.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Streaming {
+    /// There is no FFR.
+    Plain,
+    /// All of A64 works, so there is an FFR (FEAT_SME_FA64).
+    Full,
+}
+
+/// Returns whether the PE has streaming mode in that form.
+pub fn has_streaming(form: Streaming) -> bool {
+    let (features, details): (u64, u64);
+    // SAFETY: reads ID_AA64PFR1_EL1 and ID_AA64SMFR0_EL1.
+    unsafe {
+        asm!("mrs {}, s3_0_c0_c4_1", "mrs {}, s3_0_c0_c4_5", out(reg) features, out(reg) details, options(nomem, nostack))
+    };
+    features >> 24 & 0xf != 0 && (form == Streaming::Plain || details >> 63 != 0)
+}
+
+/// Enters streaming mode at EL2, with vectors of `quadwords` times 128 bits, and returns their
+/// length in bytes.
+pub fn enter_streaming(form: Streaming, quadwords: u64) -> usize {
+    const RES1: u64 = 0x22ff;
+    const FA64: u64 = 1 << 31;
+    let full = if form == Streaming::Full { FA64 } else { 0 };
+    // SAFETY: CPTR_EL2 without traps of FP, SVE and SME, then SMCR_EL2 and SVCR; this image keeps
+    // nothing in the registers that change.
+    unsafe {
+        asm!("msr cptr_el2, {}", "isb", "msr s3_4_c1_c2_6, {}", "msr s0_3_c4_c3_3, xzr", "isb",
+            in(reg) RES1, in(reg) full | (quadwords - 1), options(nostack));
+    }
+    bytes()
+}
+
+/// Leaves streaming mode. Returns whether this image was still in that mode.
+pub fn leave_streaming() -> bool {
+    let mode: u64;
+    // SAFETY: reads SVCR and clears SM; this image keeps nothing in the registers that change.
+    unsafe {
+        asm!("mrs {}, s3_3_c4_c2_2", "msr s0_3_c4_c2_3, xzr", "isb", out(reg) mode, options(nostack))
+    };
+    mode & 1 != 0
+}
+
 /// Enables SVE for this image at EL1.
 pub fn enable_el1() {
     const ZEN_FPEN: u64 = 3 << 20 | 3 << 16;
@@ -105,6 +149,29 @@ pub fn bytes() -> usize {
 impl<const N: usize> Scalable<N> {
     /// All registers zero.
     pub const ZERO: Self = Self([[0; QUADWORD]; N]);
+
+    /// Loads the values as [`Self::load`] does, in streaming mode.
+    pub fn load_streaming(&self, form: Streaming, bytes: usize) {
+        if form == Streaming::Full {
+            return self.load(bytes);
+        }
+        let registers = self.0.as_flattened();
+        // SAFETY: as in `load`.
+        unsafe { sve_load(registers.as_ptr(), registers[32 * bytes..].as_ptr()) };
+    }
+
+    /// Returns whether the registers have these values, as [`Self::store`] does, in streaming mode.
+    pub fn is_in_streaming(&self, form: Streaming, bytes: usize) -> bool {
+        if form == Streaming::Full {
+            return Self::store(bytes) == *self;
+        }
+        let mut found = Self::ZERO;
+        let (vectors, predicates) = found.0.as_flattened_mut().split_at_mut(32 * bytes);
+        // SAFETY: as in `store`.
+        unsafe { sve_store(vectors.as_mut_ptr(), predicates.as_mut_ptr()) };
+        let end = 34 * bytes;
+        found.0.as_flattened()[..end] == self.0.as_flattened()[..end]
+    }
 
     /// Returns different values for each register of `bytes` bytes. The low half of FFR is set,
     /// since FFR may only be a run of ones from bit 0 on.

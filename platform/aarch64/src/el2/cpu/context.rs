@@ -8,7 +8,7 @@ use spmc::manifest::config::ExceptionLevel;
 use tock_registers::interfaces::{Readable, Writeable};
 
 use super::features;
-use super::vector_state::ScalableState;
+use super::vector_state::{self, ScalableState};
 use crate::el2::gic::timer::Timer;
 use crate::el2::registers::{AFSR0_EL12, AFSR1_EL12, AMAIR_EL12};
 
@@ -190,6 +190,8 @@ bitflags! {
         const LATE_ERROR = 1 << 2;
         /// The PE has [`AuxiliaryState`].
         const AUXILIARY = 1 << 3;
+        /// The context has SVE, which does not work in the streaming mode of the Normal world.
+        const STREAMING = 1 << 4;
     }
 }
 
@@ -242,6 +244,9 @@ impl GuestContext {
         self.pc = pc;
         self.attention
             .set(Attention::STRAYS, features::has_strays(level));
+        let has_sve = self.scalable.is_some();
+        self.attention
+            .set(Attention::STREAMING, has_sve && vector_state::has_sme());
         if level == ExceptionLevel::SEl0 {
             self.keys = PointerKeys::fresh();
             return;

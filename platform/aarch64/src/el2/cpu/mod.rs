@@ -259,11 +259,26 @@ impl Cpu {
             }
             Strays::ZERO.load();
         }
+        if attention.contains(Attention::STREAMING) && !self.displaced.contains(Lazy::VECTOR) {
+            self.leave_streaming_mode();
+        }
         if attention.contains(Attention::LATE_ERROR) {
             context.attention.remove(Attention::LATE_ERROR);
             self.opened |= Lazy::LATE_ERROR;
             self.priority_mask |= SPECIAL;
         }
+    }
+
+    /// Displaces the Normal world's vector registers if they are in streaming mode. In that mode
+    /// the first instruction of SVE would trap as one of SME does, to EL1 if that keeps SME to
+    /// itself (CPACR_EL1.SMEN), and not to EL2 (Arm ARM, pseudocode `CheckSVEEnabled`).
+    #[cold]
+    fn leave_streaming_mode(&mut self) {
+        if vector_state::is_streaming() {
+            self.normal_world.vector.save();
+            self.displaced |= Lazy::VECTOR;
+        }
+        CPTR_EL2.set(traps::CPTR);
     }
 
     /// Completes [`Self::load`] for a context of S-EL0. Stage 2 keeps the registers of the previous

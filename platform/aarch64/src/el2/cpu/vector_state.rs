@@ -6,11 +6,12 @@
 //! partition may execute accesses them, and PSTATE.ZA does not change.
 //!
 //! A partition with SVE has the vector length of its manifest, to which ZCR_EL2 limits it. Its
-//! whole state is loaded on the first use of any vector register in a stay, so that it never sees
-//! what others left: bits beyond an earlier vector length are not zeroed by the PE (Arm ARM
-//! B1.2.2). Other partitions access the low 128 bits of each vector only. EL3 does not switch
-//! ZCR_EL2. For the same reason, what a partition leaves beyond the Normal world's length is zeroed
-//! before the Normal world has the PE again: it may choose a greater length later.
+//! whole state is loaded on the first use of any vector register in a stay, before which the Normal
+//! world's streaming mode has ended, so that it never sees what others left: bits beyond an earlier
+//! vector length are not zeroed by the PE (Arm ARM B1.2.2). Other partitions access the low 128
+//! bits of each vector only. EL3 does not switch ZCR_EL2. For the same reason, what a partition
+//! leaves beyond the Normal world's length is zeroed before the Normal world has the PE again: it
+//! may choose a greater length later.
 
 use alloc::vec;
 use core::arch::{asm, global_asm};
@@ -160,7 +161,8 @@ fn has_sve() -> bool {
     ID_AA64PFR0_EL1.get() >> 32 & 0xf != 0
 }
 
-fn has_sme() -> bool {
+/// Returns whether the PE has SME.
+pub fn has_sme() -> bool {
     ID_AA64PFR1_EL1.get() >> 24 & 0xf != 0
 }
 
@@ -238,6 +240,13 @@ fn open_all() {
     }
     CPTR_EL2.set(cptr);
     synchronize();
+}
+
+/// Returns whether the PE, which has SME, is in streaming mode. Leaves everything enabled, as
+/// [`open_all`] does.
+pub fn is_streaming() -> bool {
+    open_all();
+    SVCR.get() & SVCR_SM != 0
 }
 
 /// Returns FPSR and FPCR.

@@ -10,8 +10,8 @@ use crate::nwd::{Nwd, Test, ask, pe};
 use crate::rt::call::call;
 use crate::rt::check::{Check, Failure, equal, holds};
 use crate::rt::stage1::{self, Attributes};
-use crate::rt::sve::{self, Longest, Scalable};
-use crate::rt::{PATIENCE_MS, exception_level, probe, wait_until};
+use crate::rt::sve::{self, Longest, Scalable, Streaming};
+use crate::rt::{PATIENCE_MS, exception_level, fp, probe, wait_until};
 use crate::sp::{Command, Sp};
 use crate::support::forbidden_instructions::{FORBIDDEN, close_at_el1, is_undefined, open_at_el1};
 use crate::support::helper_call::request;
@@ -31,6 +31,10 @@ pub const TESTS: &[Test] = &[
     test!(
         sve_survives_everybody,
         "SVE registers of the Normal world and of each partition survive each other, on each PE"
+    ),
+    test!(
+        streaming_mode_stays_outside,
+        "Partitions use SVE and FP while the Normal world is in streaming mode, on each PE"
     ),
     test!(
         sve_survives_a_chain,
@@ -58,6 +62,7 @@ pub const HELPERS: &[Command] = &[
     helper!(load),
     helper!(check),
     helper!(check_other),
+    helper!(use_fp),
     helper!(spin),
     helper!(give_up),
     helper!(is_new),
@@ -253,6 +258,51 @@ fn survives_here([pe, quadwords, ..]: [u64; 4]) -> Check<[u64; 4]> {
             holds(Longest::store(bytes) == own, partition)?;
         }
     }
+    Ok([0; 4])
+}
+
+// req: GEN-20, MSGW-23, RUN-20
+fn streaming_mode_stays_outside(nwd: &Nwd) -> Check {
+    needs_sve()?;
+    if !sve::has_streaming(Streaming::Plain) {
+        return Err(Failure::Skip("needs FEAT_SME"));
+    }
+    for pe in 0..nwd.pes {
+        pe::run_on(pe, streams_here, [pe as u64, 0, 0, 0])?;
+    }
+    Ok(())
+}
+
+/// Has each partition use its vectors first of all, while the Normal world has values in those of
+/// streaming mode.
+fn streams_here([pe, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    let seed = |partition: u16| pe << 4 ^ u64::from(partition);
+    for (partition, _) in PARTITIONS {
+        ask(partition, command!(load), [seed(partition), 0, 0, 0])?;
+    }
+    let calls = PARTITIONS.map(|(partition, _)| (partition, command!(check)));
+    for form in [Streaming::Plain, Streaming::Full] {
+        if !sve::has_streaming(form) {
+            continue;
+        }
+        for (partition, command) in calls.into_iter().chain([(SP5, command!(use_fp))]) {
+            let bytes = sve::enter_streaming(form, 4);
+            let own = Longest::pattern(bytes, pe as u8 | 0x50);
+            own.load_streaming(form, bytes);
+            let answer = ask(partition, command, [seed(partition), 0, 0, 0]);
+            let is_kept = own.is_in_streaming(form, bytes);
+            let streams = sve::leave_streaming();
+            answer?;
+            holds(is_kept && streams, partition)?;
+        }
+    }
+    Ok([0; 4])
+}
+
+/// Uses the registers of FP.
+fn use_fp(_: &Sp, [seed, ..]: [u64; 4]) -> Check<[u64; 4]> {
+    fp::load(&fp::pattern(seed));
+    holds(fp::store() == fp::pattern(seed), seed)?;
     Ok([0; 4])
 }
 
