@@ -52,7 +52,9 @@ pub fn book(check: bool) -> Result<PathBuf> {
     let chapters = folder.join("src");
     fs::create_dir_all(&chapters)?;
     let settings = root().join("docs/book");
-    fs::copy(settings.join("book.toml"), folder.join("book.toml"))?;
+    for name in ["book.toml", "style.css"] {
+        fs::copy(settings.join(name), folder.join(name))?;
+    }
     fs::copy(settings.join("SUMMARY.md"), chapters.join("SUMMARY.md"))?;
     for name in TREE {
         symlink(root().join(name), chapters.join(name)).with_context(|| name.to_string())?;
