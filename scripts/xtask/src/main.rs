@@ -107,7 +107,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             }
         }
         Command::Build(spmc) => {
-            drop(build::build(spmc.of.board, None, spmc.extras())?);
+            let built = build::build(spmc.of.board, None, spmc.extras())?;
+            println!("{}", built.bin.display());
         }
         Command::Reproduce => twice::check()?,
         Command::Sbom => {

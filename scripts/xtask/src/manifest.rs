@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::board::{BOARDS, Board};
 use crate::build::cargo_command;
-use crate::process::run;
+use crate::process::{run, step};
 use crate::setup;
 use crate::workspace::target;
 
@@ -27,7 +27,9 @@ pub fn check(words: &[String]) -> Result<ExitCode> {
         }
     };
     setup::setup()?;
-    run(cargo_command("build").args(["--quiet", "--package", "manifest-check"]))?;
+    step("building the judge of manifests", || {
+        run(cargo_command("build").args(["--quiet", "--package", "manifest-check"]))
+    })?;
     let program = target().join("debug/manifest-check");
     let status = Command::new(&program)
         .arg("--layouts")

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use addr2line::Context;
-use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
+use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, Reader, SectionId};
+use addr2line::{Context, Frame};
 use anyhow::{Context as _, Result};
 use object::{Object, ObjectSection, SymbolMap, SymbolMapName};
 
@@ -97,12 +97,15 @@ impl Symbols {
         };
         let lines = lines.get_or_init(|| read(&program.path).ok());
         let lines = lines.as_ref().context("the program has no symbols")?;
-        // The innermost of the functions that were inlined into each other.
-        let frame = lines
-            .context
-            .find_frames(address)
-            .skip_all_loads()?
-            .next()?;
+        // The innermost of the functions that were inlined into each other, but for those of the
+        // standard library: what it was told to do is wrong.
+        let mut frames = lines.context.find_frames(address).skip_all_loads()?;
+        let mut frame = frames.next()?;
+        while frame.as_ref().is_some_and(is_of_the_library)
+            && let Some(outer) = frames.next()?
+        {
+            frame = Some(outer);
+        }
         let (name, location) = frame.map_or((None, None), |frame| (frame.function, frame.location));
         let mangled = match name {
             Some(name) => name.raw_name()?.into_owned(),
@@ -130,6 +133,12 @@ impl Symbols {
 struct Lines {
     context: Context<EndianSlice<'static, LittleEndian>>,
     names: SymbolMap<SymbolMapName<'static>>,
+}
+
+/// Returns whether a function is one of `core` or of `alloc`.
+fn is_of_the_library<R: Reader>(frame: &Frame<'_, R>) -> bool {
+    let file = frame.location.as_ref().and_then(|location| location.file);
+    file.is_some_and(|file| file.starts_with("/rustc/"))
 }
 
 /// Reads the debug information of a program.

@@ -39,6 +39,10 @@ const PACE: Duration = Duration::from_secs(10);
 /// The line with which a Normal world says that it turns the board off, and has no tests.
 const IDLE: &str = "# The Normal world has nothing to do";
 
+/// The line with which a Normal world says that it greets the partitions of somebody else, and
+/// provokes nothing.
+const PING: &str = "# The Normal world looks for partitions";
+
 /// A boot as it is shown.
 pub struct Screen {
     view: View,
@@ -63,6 +67,8 @@ struct Tests {
     warnings: usize,
     /// The lines since the last result.
     pending: Vec<String>,
+    /// Set if no test provokes warnings.
+    harmless: bool,
     /// Set at the end: lines of the firmware that turns the board off follow.
     over: bool,
 }
@@ -185,13 +191,15 @@ impl Screen {
     /// Returns whether the SPMC's warning is expected.
     fn is_expected(&self, line: &Line) -> bool {
         let demanded = self.expected.iter().any(|text| line.text.contains(text));
-        self.tests.announced.is_some() || demanded
+        let provoked = self.tests.announced.is_some() && !self.tests.harmless;
+        provoked || demanded
     }
 
     /// Counts.
     fn note(&mut self, line: &Line) {
         let tests = &mut self.tests;
         tests.over |= line.text == IDLE;
+        tests.harmless |= line.text == PING;
         match Report::parse(&line.text) {
             Some(Report::Count(count)) => tests.announced = Some(count),
             Some(Report::Test { verdict, .. }) => {
@@ -361,5 +369,12 @@ mod tests {
         assert_eq!(all[6], format!("uart1 | {FAULT} (expected)"));
         let consoles = shown(View::Consoles, &[], BOOT);
         assert_eq!(consoles, all[2..]);
+    }
+
+    #[test]
+    fn nobody_expects_the_faults_of_a_partition_that_is_greeted() {
+        let greeting: &[_] = &[(Uart0, PING)];
+        let all = shown(View::Consoles, &[], &[greeting, BOOT].concat());
+        assert!(all.contains(&format!("uart1 | {FAULT}")), "{all:?}");
     }
 }

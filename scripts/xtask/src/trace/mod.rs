@@ -370,7 +370,8 @@ impl Recording {
             Some(file) if !is_on_terminal && !text.is_empty() => {
                 fs::write(file, text)
                     .with_context(|| format!("cannot write {}", file.display()))?;
-                eprintln!("    {} calls: {}", trace.calls.len(), file.display());
+                let (some, all) = (shown().count(), trace.calls.len());
+                eprintln!("    {some} of {all} calls: {}", file.display());
             }
             _ => print!("{text}"),
         }
