@@ -238,10 +238,9 @@ pub const DEMOS: &[Demo] = &[
             "Grant table initialized",
             "Failed to add - passthrough or MSI/MSI-X might fail!",
         ],
-        fire: Some(Fire {
-            layout: "systems/optee-and-fire/no-messages",
-            ..Fire::optee("HOTPLUG_BESIDE=1 XTEST=\"-l 0 -t regression 1004\"")
-        }),
+        fire: Some(Fire::optee(
+            "HOTPLUG_BESIDE=1 XTEST=\"-l 0 -t regression 1004\"",
+        )),
     },
     Demo {
         name: "optee",
