@@ -109,14 +109,15 @@ impl<H: Hal> Spmc<H> {
     #[cold]
     #[inline(never)]
     pub(crate) fn detach_streams(&self, config: &PartitionConfig) {
-        for streams in config
-            .device_regions
-            .iter()
-            .filter_map(|d| d.streams.as_ref())
-        {
-            for stream in each_stream(streams) {
-                self.hal.detach_stream(stream);
-            }
+        let devices = config.device_regions.iter();
+        for streams in devices.filter_map(|device| device.streams.as_ref()) {
+            self.detach(streams);
+        }
+    }
+
+    fn detach(&self, streams: &Streams) {
+        for stream in each_stream(streams) {
+            self.hal.detach_stream(stream);
         }
     }
 
@@ -127,6 +128,8 @@ impl<H: Hal> Spmc<H> {
         let roots = self.stream_endpoint(device.id, Proxy::None)?;
         let attached = self.attach(&device.streams, &roots);
         if attached.is_err() {
+            // The next device gets the slot, with its tables and its VMID.
+            self.detach(&device.streams);
             let mut streams = self.streams.iter();
             if let Some(stream) = streams.find(|stream| stream.endpoint.id() == device.id) {
                 stream.withdraw();
@@ -161,9 +164,12 @@ impl<H: Hal> Spmc<H> {
         let vmid = u8::try_from(index.saturating_add(FIRST_VMID.into()));
         let vmid = vmid.map_err(|_| PackageError::OutOfStreamEndpoints)?.into();
         let mut memory = stream.endpoint.memory.lock();
-        memory
-            .init(&self.hal, vmid, PagePool::EMPTY)
-            .map_err(|_| PackageError::OutOfTables)?;
+        // A device that was left out leaves its tables, which are empty, to the VMID.
+        if memory.roots() == Roots::NONE {
+            memory
+                .init(&self.hal, vmid, PagePool::EMPTY)
+                .map_err(|_| PackageError::OutOfTables)?;
+        }
         stream.init(id, proxy);
         Ok(memory.roots())
     }

@@ -541,6 +541,11 @@ impl Machine {
         smmu.translate(tables, stream, (world, ipa), access, &mut || self.coin())
     }
 
+    /// Makes the SMMU refuse to attach that stream from now on.
+    pub fn forget_stream(&self, stream: Stream) {
+        self.smmu.lock().unwrap().forget(stream);
+    }
+
     /// Attaches a stream to tables, for the engine.
     pub(crate) fn attach(&self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream> {
         self.smmu.lock().unwrap().attach(stream, roots)?;

@@ -317,11 +317,11 @@ pub fn spmc_manifest(partitions: &[PartitionSpec], pes: usize) -> Vec<u8> {
     spmc_manifest_with(partitions, pes, &[])
 }
 
-/// Returns an SPMC manifest with independent devices, each a SEPID with one stream.
+/// Returns an SPMC manifest with independent devices, each a SEPID with streams of one SMMU.
 pub fn spmc_manifest_with(
     partitions: &[PartitionSpec],
     pes: usize,
-    devices: &[(u16, Stream)],
+    devices: &[(u16, Vec<Stream>)],
 ) -> Vec<u8> {
     spmc_manifest_of(partitions, pes, devices, &[], &[], &[])
 }
@@ -331,7 +331,7 @@ pub fn spmc_manifest_with(
 pub fn spmc_manifest_of(
     partitions: &[PartitionSpec],
     pes: usize,
-    devices: &[(u16, Stream)],
+    devices: &[(u16, Vec<Stream>)],
     device_memory: &[(World, Range<u64>)],
     normal_memory: &[Range<u64>],
     settings: &[(&str, Vec<u32>)],
@@ -385,12 +385,13 @@ pub fn spmc_manifest_of(
 
     if !devices.is_empty() {
         let node = fdt.begin_node("stream-endpoints").unwrap();
-        for (index, (id, stream)) in devices.iter().enumerate() {
+        for (index, (id, streams)) in devices.iter().enumerate() {
             let device = fdt.begin_node(&format!("device{index}")).unwrap();
             fdt.property_u32("stream-endpoint-id", (*id).into())
                 .unwrap();
-            fdt.property_u32("smmu-id", stream.smmu).unwrap();
-            fdt.property_u32("stream-ids", stream.id).unwrap();
+            fdt.property_u32("smmu-id", streams[0].smmu).unwrap();
+            let ids: Vec<_> = streams.iter().map(|stream| stream.id).collect();
+            fdt.property_array_u32("stream-ids", &ids).unwrap();
             fdt.end_node(device).unwrap();
         }
         fdt.end_node(node).unwrap();

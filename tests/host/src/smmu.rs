@@ -37,6 +37,10 @@ impl Smmu {
         self.streams.contains(&stream)
     }
 
+    pub(crate) fn forget(&mut self, stream: Stream) {
+        self.streams.remove(&stream);
+    }
+
     pub(crate) fn attach(&mut self, stream: Stream, roots: &Roots) -> Result<(), NoSuchStream> {
         if !self.knows(stream) {
             return Err(NoSuchStream);

@@ -43,7 +43,7 @@ pub struct Builder {
     seed: u64,
     spmc_manifest: Option<Vec<u8>>,
     streams: Vec<Stream>,
-    devices: Vec<(u16, Stream)>,
+    devices: Vec<(u16, Vec<Stream>)>,
     device_memory: Vec<(World, Range<u64>)>,
     normal_memory: Vec<Range<u64>>,
     settings: Vec<(&'static str, Vec<u32>)>,
@@ -86,7 +86,14 @@ impl Builder {
 
     /// Adds independent devices, each a SEPID with one stream.
     pub fn devices(mut self, devices: &[(u16, Stream)]) -> Self {
-        self.devices = devices.to_vec();
+        let with_one = |&(id, stream): &(u16, Stream)| (id, vec![stream]);
+        self.devices = devices.iter().map(with_one).collect();
+        self
+    }
+
+    /// Adds an independent device with several streams of one SMMU.
+    pub fn device(mut self, id: u16, streams: &[Stream]) -> Self {
+        self.devices.push((id, streams.to_vec()));
         self
     }
 

@@ -190,7 +190,10 @@ impl<H: Hal> Spmc<H> {
                     log::info!("{name} runs again");
                 }
             }
-            Err(error) => log::error!("{name}: not restarted: {error}"),
+            Err(error) => {
+                log::error!("{name}: not restarted: {error}");
+                self.detach_streams(&frozen.config);
+            }
         }
         partition.restarts.made(began, self.hal.now(), price);
         true

@@ -152,7 +152,7 @@ pub fn spmc_seeds() -> Vec<Vec<u8>> {
 fn spmc_manifests() -> Vec<Vec<u8>> {
     let partitions = ["sp1", "sp2"].map(PartitionSpec::new);
     vec![
-        spmc_manifest_with(&partitions, 4, &[(0x8100, Stream { smmu: 0, id: 1 })]),
+        spmc_manifest_with(&partitions, 4, &[(0x8100, vec![Stream { smmu: 0, id: 1 }])]),
         spmc_manifest(&[], 1),
     ]
 }

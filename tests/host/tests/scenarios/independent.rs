@@ -231,6 +231,29 @@ fn an_independent_device_without_a_place_is_not_there() {
     }
 }
 
+// A device that was left out gives its place to the next one, which has the same VMID.
+// req: STRM-10, STRM-14
+#[test]
+fn no_stream_of_a_device_that_is_left_out_stays_attached() {
+    let [first, last] = known();
+    let unknown = Stream { smmu: 3, id: 2 };
+    let stage = Stage::of(
+        |builder| {
+            builder
+                .streams(&[first, last])
+                .device(DEVICE, &[first, unknown])
+                .device(DEVICE2, &[last])
+        },
+        |spec| spec,
+    );
+    let share = Transaction::share(0, DEVICE2, RO, &[(NWD_PAGES, 1)]);
+    let handle = stage.nwd().send(MEM_SHARE_64, &share);
+    assert!(reads(&stage, last, NWD_PAGES));
+    let blocked = dma(&stage, first, NonSecure, NWD_PAGES, Access::Read);
+    assert_eq!(blocked, Err(DmaFault::Blocked));
+    stage.nwd().reclaim(handle).success();
+}
+
 // A device has no access before the whole region is zeroed, however long that takes.
 // req: STRM-11, STRM-13, TIME-03
 #[test]

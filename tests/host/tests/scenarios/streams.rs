@@ -375,6 +375,31 @@ fn a_stream_endpoint_borrows_again_when_its_proxy_starts_anew() {
     stage.system.machine.check_tlbs();
 }
 
+// req: STRM-06, STRM-14
+#[test]
+fn streams_of_a_partition_that_cannot_start_anew_stay_blocked() {
+    let stage = stage_with(|spec| {
+        let restarts = spec.name == "sp1";
+        spec.with(|sp| {
+            sp.takes_exceptions = false;
+            if restarts {
+                sp.extra = Some(std::sync::Arc::new(|fdt| {
+                    fdt.property_null("lifecycle-support").unwrap();
+                    fdt.property_u32("abort-action", 2).unwrap();
+                }));
+            }
+        })
+    });
+    stage.system.machine.forget_stream(SECOND);
+    stage.kill(SP1);
+    let answer = stage.nwd().request(SP1, [0; 5]);
+    assert_eq!(answer.error(), Some(ABORTED), "it is not restarted");
+    for stream in [FIRST, SECOND] {
+        let blocked = dma(&stage, stream, NonSecure, NWD_PAGES, Access::Read);
+        assert_eq!(blocked, Err(DmaFault::Blocked));
+    }
+}
+
 // req: STRM-03, STRM-15
 #[test]
 fn nothing_but_memory_reaches_a_stream_endpoint() {
