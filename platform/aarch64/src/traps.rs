@@ -247,7 +247,12 @@ const CNTHCTL_FIELDS: &[Field] = &[
         "S-EL0 partitions read the virtual counter",
     ),
     field("EL0VTEN", 8, 0, "S-EL0 partitions have no virtual timer"),
-    field("EL0PTEN", 9, 0, "S-EL0 partitions have no physical timer"),
+    field(
+        "EL0PTEN",
+        9,
+        0,
+        "the physical timer traps at S-EL0, too: partitions have a model",
+    ),
     field("EL1PCTEN", 10, 1, "EL1 reads the physical counter"),
     field(
         "EL1PTEN",
