@@ -202,6 +202,7 @@ pub fn probe() {
     if available && has_sme() {
         open_all();
         HAS_FPMR.store(bulk::has_fpmr(), Ordering::Relaxed);
+        HAS_STREAMING_FFR.store(has_streaming_ffr(), Ordering::Relaxed);
         CPTR_EL2.set(traps::CPTR);
         synchronize();
     }
@@ -210,6 +211,26 @@ pub fn probe() {
 /// Set if a change of streaming mode would make the Normal world lose its FPMR, and EL2 can access
 /// the register. Partitions cannot, so nothing else changes it.
 static HAS_FPMR: AtomicBool = AtomicBool::new(false);
+
+/// Set if FFR exists in streaming mode as soon as SMCR_EL2.FA64 is set. That has no effect if EL3
+/// leaves SMCR_EL3.FA64 at 0: reading FFR is then an exception at EL2, and nobody has an FFR.
+static HAS_STREAMING_FFR: AtomicBool = AtomicBool::new(false);
+
+/// Finds out the value of [`HAS_STREAMING_FFR`]. Everything is enabled, and no vector register has
+/// a value that matters.
+fn has_streaming_ffr() -> bool {
+    if ID_AA64SMFR0_EL1.get() & SMFR0_FA64 == 0 {
+        return false;
+    }
+    let (control, mode) = (SMCR_EL2.get(), SVCR.get());
+    SMCR_EL2.set(control | SMCR_FA64);
+    SVCR.set(mode | SVCR_SM);
+    synchronize();
+    let has = bulk::has_ffr();
+    SVCR.set(mode);
+    SMCR_EL2.set(control);
+    has
+}
 
 /// SMCCC_ARCH_FEATURE_AVAILABILITY, and what selects CPTR_EL3 in it: the fields of its encoding.
 const FEATURE_AVAILABILITY: u64 = 0xc000_0003;
@@ -461,7 +482,7 @@ impl VectorArea {
     /// `svcr` selects.
     fn shape(svcr: u64) -> (bool, bool) {
         let streaming = svcr & SVCR_SM != 0;
-        let full = || SMCR_EL2.get() & SMCR_FA64 != 0 && ID_AA64SMFR0_EL1.get() & SMFR0_FA64 != 0;
+        let full = || HAS_STREAMING_FFR.load(Ordering::Relaxed) && SMCR_EL2.get() & SMCR_FA64 != 0;
         (streaming || has_sve(), has_sve() && (!streaming || full()))
     }
 

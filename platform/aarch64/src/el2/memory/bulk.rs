@@ -187,6 +187,13 @@ probe_\name:
     probe   has_mpam, s3_4_c10_c5_0
     probe   has_fpmr, s3_3_c4_c4_2
 
+// Reads FFR, which traps in streaming mode unless all Exception levels enable FEAT_SME_FA64.
+.global probe_has_ffr
+probe_has_ffr:
+    .inst   0x2519f000 // rdffr p0.b
+    mov     x0, #0
+    ret
+
 // Set TCR2_EL2 and SCTLR2_EL2 to 0. Where EL3 traps them, they behave as 0, and the access faults.
 // Called with the MMU off, before the features that they control matter.
 .global clear_tcr2
@@ -285,4 +292,5 @@ probes! {
     has_accdata: probe_has_accdata;
     has_mpam: probe_has_mpam;
     has_fpmr: probe_has_fpmr;
+    has_ffr: probe_has_ffr;
 }
