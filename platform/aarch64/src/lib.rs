@@ -25,6 +25,8 @@ mod log_lines;
 mod redistributor;
 #[cfg(any(target_os = "none", test))]
 mod sizes;
+#[cfg(any(target_os = "none", test))]
+mod skip;
 #[cfg(target_os = "none")]
 mod traps;
 #[cfg(any(target_os = "none", test))]

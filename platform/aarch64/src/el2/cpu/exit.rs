@@ -14,6 +14,7 @@ use crate::el2::gic::{self, timer, watchdog};
 use crate::el2::memory::bulk;
 use crate::el2::smc;
 use crate::id_registers::{self, Granted};
+use crate::skip;
 
 /// Exception classes, ESR_EL2.EC (Arm ARM D24.2.37).
 mod class {
@@ -66,7 +67,7 @@ pub fn synchronous(cpu: &mut Cpu, context: &mut GuestContext, syndrome: u64) -> 
         class::DATA_ABORT => return Some(Exit::Fault(data_abort(context, syndrome))),
         class::WFX => {
             // WFI ends at once, as the architecture permits.
-            context.pc = context.pc.wrapping_add(INSTRUCTION);
+            (context.pc, context.spsr) = skip::wfi(context.pc, context.spsr, syndrome);
             return None;
         }
         class::FP => Some(Lazy::VECTOR),
