@@ -72,8 +72,9 @@ pub const ATTRIBUTE_NON_SECURE: u16 = 1 << 6;
 
 impl MemoryType {
     /// Decodes bits `[5:0]` of the attributes of a sender or of a retrieve request. `None` means
-    /// that no type is specified; the low bits are ignored then. `INVALID_PARAMETERS` for reserved
-    /// values and if any higher bit is set, the security state included.
+    /// that no type is specified; the low bits are ignored then. The shareability of a device is
+    /// ignored: Hafnium wants to read inner shareable there, and FF-A zero. `INVALID_PARAMETERS`
+    /// for reserved values and if any higher bit is set, the security state included.
     #[inline]
     pub const fn decode(attributes: u16) -> Result<Option<Self>> {
         if attributes >> 6 != 0 {
@@ -81,7 +82,7 @@ impl MemoryType {
         }
         match (attributes >> 4, attributes >> 2 & 0b11, attributes & 0b11) {
             (0b00, _, _) => Ok(None),
-            (0b01, kind, 0) => Ok(Some(Self::Device(match kind {
+            (0b01, kind, _) => Ok(Some(Self::Device(match kind {
                 0b00 => DeviceKind::NGnRnE,
                 0b01 => DeviceKind::NGnRE,
                 0b10 => DeviceKind::NGRE,
@@ -199,19 +200,19 @@ mod tests {
         for raw in 0..=u16::MAX {
             let reserved = raw >> 6 != 0
                 || raw >> 4 == 0b11
-                || raw >> 4 == 0b01 && raw & 0b11 != 0
                 || raw >> 4 == 0b10 && (raw >> 2 & 1 == 0 || raw & 0b11 == 0b01);
             match MemoryType::decode(raw) {
                 Err(error) => assert!(reserved && error == FfaError::InvalidParameters, "{raw:#x}"),
                 Ok(None) => assert!(raw < 0x10),
                 Ok(Some(memory)) => {
                     assert!(!reserved);
-                    assert_eq!(memory.encode(), raw);
+                    let ignored = if memory.is_normal() { 0 } else { 0b11 };
+                    assert_eq!(memory.encode(), raw & !ignored);
                     specified += 1;
                 }
             }
         }
-        assert_eq!(specified, 4 + 6);
+        assert_eq!(specified, 4 * 4 + 6);
         assert_eq!(MemoryType::decode(0x2f), Ok(Some(MemoryType::NORMAL)));
     }
 

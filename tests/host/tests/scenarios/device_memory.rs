@@ -20,6 +20,8 @@ const CLOCK: u64 = NORMAL_DEVICE.start;
 const NGNRNE: u16 = 0x10;
 const NGNRE: u16 = 0x14;
 const GRE: u16 = 0x1c;
+/// Shareability in the attributes.
+const INNER: u16 = 0b11;
 const ZERO: u32 = 1;
 const ZERO_AFTER: u32 = 4;
 /// A stream endpoint without a proxy.
@@ -103,7 +105,7 @@ fn reclaimed(stage: &Stage, handle: u64) {
     assert!(is_device(stage, SP1, Secure, DEVICE), "as before");
 }
 
-// req: GEN-23, GEN-24, MEMD-38, MEMD-45, MEMD-56, MEMD-57, MEMD-58, MEMRC-10, DSC-11
+// req: GEN-23, GEN-24, MEMD-38, MEMD-45, MEMD-50, MEMD-56, MEMD-57, MEMD-58, MEMRC-10, DSC-11
 #[test]
 fn a_partition_lends_its_device_to_another_one() {
     let stage = stage();
@@ -113,6 +115,8 @@ fn a_partition_lends_its_device_to_another_one() {
         (0, RW, READ_WRITE),
         (NGNRNE, RW | NX, READ_WRITE),
         (NGNRNE, RO, READ),
+        // Clients of Hafnium must say inner shareable.
+        (NGNRNE | INNER, RW | NX, READ_WRITE),
     ] {
         let handle = lent(&stage, RW);
         assert_eq!(stage.access(SP1, Secure, DEVICE), NONE);
@@ -209,6 +213,11 @@ fn a_device_is_not_sent_in_any_other_way() {
         ),
         // In a lend to one borrower, the borrower states the memory type.
         (MEM_LEND_64, with(NGNRNE, lend(RW)), INVALID_PARAMETERS),
+        (
+            MEM_LEND_64,
+            with(NGNRNE | INNER, lend(RW)),
+            INVALID_PARAMETERS,
+        ),
         (MEM_LEND_64, with(NORMAL, lend(RW)), INVALID_PARAMETERS),
         // To a device, which could reach registers of another device.
         (
@@ -240,7 +249,7 @@ fn a_device_is_not_sent_in_any_other_way() {
 fn a_device_is_not_retrieved_as_something_else() {
     let stage = stage();
     let handle = lent(&stage, RO);
-    for attributes in [NORMAL, 0x24, NGNRE, GRE] {
+    for attributes in [NORMAL, 0x24, NGNRE, GRE, NGNRE | INNER] {
         let request = Transaction {
             attributes,
             ..request(SP1, handle, RO)

@@ -35,7 +35,6 @@ const FAULTS: &[Fault] = &[
     ("attributes: reserved type", |b| b[2] = 0x3f, INVALID_PARAMETERS),
     ("attributes: reserved cacheability", |b| b[2] = 0x23, INVALID_PARAMETERS),
     ("attributes: reserved shareability", |b| b[2] = 0x2d, INVALID_PARAMETERS),
-    ("attributes: device with shareability", |b| b[2] = 0x13, INVALID_PARAMETERS),
     (SLICING, |b| b[4] |= 2, INVALID_PARAMETERS),
     ("flags: bit 2", |b| b[4] |= 4, INVALID_PARAMETERS),
     ("flags: type", |b| b[4] |= 8, INVALID_PARAMETERS),
@@ -115,7 +114,7 @@ fn sends(sender: u16, page: u64) -> [(u64, Transaction); 3] {
 
 // req: MEMD-01, MEMD-02, MEMD-03, MEMD-04, MEMD-05, MEMD-06, MEMD-07, MEMD-08, MEMD-10, MEMD-17
 // req: MEMD-18, MEMD-19, MEMD-21
-// req: MEMD-22, MEMD-23, MEMD-24, MEMD-41, MEMD-42, MEMD-48, MEMD-49, MEMD-50, MEMD-60, MEMD-63
+// req: MEMD-22, MEMD-23, MEMD-24, MEMD-41, MEMD-42, MEMD-48, MEMD-49, MEMD-60, MEMD-63
 // req: MEMD-67, MEMD-68, MEMD-70
 // req: MEMD-71, MEMD-80, MEMD-81, MEMX-06, MEMX-09, MEMX-10, MEMX-18, MEMO-21, MEMO-06, GEN-23
 // req: GEN-30, RXTX-12

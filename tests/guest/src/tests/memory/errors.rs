@@ -117,7 +117,7 @@ fn send_receivers(_: &Nwd) -> Check {
 }
 
 // req: MEMD-17, MEMD-18, MEMD-19, MEMD-20, MEMD-24, MEMD-28, MEMD-41, MEMD-42, MEMD-48, MEMD-49
-// req: MEMD-50, MEMD-52, MEMD-78, MEMD-80, MEMD-81
+// req: MEMD-52, MEMD-78, MEMD-80, MEMD-81
 // req: MEMD-94, MEMS-05, MEMS-06, MEMO-02, TIME-01, TIME-09
 fn send_permissions(_: &Nwd) -> Check {
     for function in FUNCTIONS {
@@ -185,8 +185,8 @@ fn send_permissions(_: &Nwd) -> Check {
         },
         INVALID_PARAMETERS,
     )?;
-    // Reserved cacheability and shareability of Normal memory, and reserved bits of Device memory.
-    for attributes in [0x23, 0x2b, 0x2d, 0x11] {
+    // Reserved cacheability and shareability of Normal memory.
+    for attributes in [0x23, 0x2b, 0x2d] {
         refuse(
             share,
             &Transaction { attributes, ..sent },
