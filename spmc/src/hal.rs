@@ -207,8 +207,8 @@ pub struct Fault {
     pub access: Access,
     /// The reason why the access failed.
     pub kind: FaultKind,
-    /// The address that the partition used.
-    pub va: u64,
+    /// The address that the partition used, where the architecture reports it.
+    pub va: Option<u64>,
     /// The IPA of the faulting page, where the architecture reports it.
     pub ipa: Option<Ipa>,
     /// Set if the partition's own stage 1 table walk faulted.
@@ -224,7 +224,10 @@ impl fmt::Display for Fault {
             Access::Write => "write",
             Access::Execute => "execute",
         };
-        write!(f, "{access} of {:#x} failed: ", self.va)?;
+        match self.va {
+            Some(va) => write!(f, "{access} of {va:#x} failed: ")?,
+            None => write!(f, "{access} of an unknown address failed: ")?,
+        }
         match self.kind {
             FaultKind::Translation => f.write_str("translation fault")?,
             FaultKind::Permission => f.write_str("permission fault")?,
@@ -521,4 +524,40 @@ pub trait Hal: Sync + Sized {
     /// Makes a fast call to EL3 for the loaded context. `call` has x0 to x17, and receives the
     /// answer of EL3 (SMCCC 1.2).
     fn call_el3(&self, call: &mut SmcFrame);
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_is_told_with_what_the_architecture_reports() {
+        let fault = Fault {
+            access: Access::Write,
+            kind: FaultKind::Translation,
+            va: Some(0x4567),
+            ipa: Some(Ipa::new(0x4000)),
+            on_walk: true,
+            pc: 0x100,
+        };
+        assert_eq!(
+            fault.to_string(),
+            "write of 0x4567 failed: translation fault on a stage 1 table walk, ipa 0x4000, pc 0x100"
+        );
+        let error = Fault {
+            kind: FaultKind::External,
+            va: None,
+            ipa: None,
+            on_walk: false,
+            ..fault
+        };
+        assert_eq!(
+            error.to_string(),
+            "write of an unknown address failed: external abort, pc 0x100"
+        );
+    }
 }

@@ -420,7 +420,7 @@ impl Sp {
         self.fault(Fault {
             access,
             kind: FaultKind::External,
-            va,
+            va: Some(va),
             ipa: None,
             on_walk: false,
             pc: self.entry,

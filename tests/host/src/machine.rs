@@ -516,7 +516,7 @@ impl Machine {
         let fault = |kind| Fault {
             access,
             kind,
-            va: ipa,
+            va: Some(ipa),
             ipa: Some(Ipa::new(ipa & !0xfff)),
             on_walk: false,
             pc,

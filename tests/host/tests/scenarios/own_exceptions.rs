@@ -95,7 +95,7 @@ fn an_access_that_met_a_change_of_tables_is_tried_again() {
                 let fault = Fault {
                     access,
                     kind,
-                    va: address,
+                    va: Some(address),
                     ipa: Some(Ipa::new(address)),
                     on_walk,
                     pc: sp.entry,

@@ -230,7 +230,7 @@ fn data_access(syndrome: u64) -> Access {
 /// Decodes an abort of an S-EL0 partition. There is no stage 2 for it, and the engine knows its
 /// pages by their VAs, so the VA is reported as the IPA.
 fn el0_abort(context: &GuestContext, syndrome: u64) -> Fault {
-    let va = FAR_EL2.get();
+    let va = reported_va(syndrome);
     Fault {
         access: if exception_class(syndrome) == class::INSTRUCTION_ABORT {
             Access::Execute
@@ -239,7 +239,7 @@ fn el0_abort(context: &GuestContext, syndrome: u64) -> Fault {
         },
         kind: fault_kind(syndrome),
         va,
-        ipa: Some(Ipa::new(va & !(PAGE_SIZE - 1))),
+        ipa: va.map(|va| Ipa::new(va & !(PAGE_SIZE - 1))),
         on_walk: false,
         pc: context.pc,
     }
@@ -257,14 +257,14 @@ fn fault_kind(syndrome: u64) -> FaultKind {
 
 fn abort(context: &GuestContext, syndrome: u64, access: Access) -> Fault {
     const ON_STAGE_1_WALK: u64 = 1 << 7;
-    let va = FAR_EL2.get();
+    let va = reported_va(syndrome);
     let on_walk = syndrome & ON_STAGE_1_WALK != 0;
     let kind = fault_kind(syndrome);
     let ipa = match kind {
         FaultKind::Translation | FaultKind::AddressSize => Some(reported_ipa()),
         FaultKind::Permission if on_walk => Some(reported_ipa()),
         // HPFAR_EL2 is not valid for this kind of fault.
-        FaultKind::Permission => translate(va),
+        FaultKind::Permission => va.and_then(translate),
         _ => None,
     };
     Fault {
@@ -275,6 +275,12 @@ fn abort(context: &GuestContext, syndrome: u64, access: Access) -> Fault {
         on_walk,
         pc: context.pc,
     }
+}
+
+/// Returns FAR_EL2, unless it is not valid, which happens with external aborts.
+fn reported_va(syndrome: u64) -> Option<u64> {
+    const FNV: u64 = 1 << 10;
+    (syndrome & FNV == 0).then(|| FAR_EL2.get())
 }
 
 /// Returns bits 51:12 of the faulting IPA from HPFAR_EL2. The NS bit is ignored, since QEMU inverts
@@ -333,7 +339,7 @@ pub fn asynchronous(cpu: &mut Cpu, context: &mut GuestContext, kind: u64) -> Opt
         _ => Some(Exit::Fault(Fault {
             access: Access::Write,
             kind: FaultKind::External,
-            va: 0,
+            va: None,
             ipa: None,
             on_walk: false,
             pc: context.pc,

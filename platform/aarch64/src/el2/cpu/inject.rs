@@ -41,6 +41,8 @@ pub fn abort(context: &mut GuestContext, fault: &Fault) -> bool {
     const SAME_EL: u64 = 1;
     const WRITE: u64 = 1 << 6;
     const EXTERNAL: u64 = 0b01_0000;
+    /// FAR is not valid.
+    const FNV: u64 = 1 << 10;
 
     let class = match fault.access {
         Access::Execute => INSTRUCTION_ABORT_LOWER,
@@ -51,10 +53,11 @@ pub fn abort(context: &mut GuestContext, fault: &Fault) -> bool {
     } else {
         0
     };
-    if !take(context, syndrome(class, write | EXTERNAL)) {
+    let unknown = if fault.va.is_none() { FNV } else { 0 };
+    if !take(context, syndrome(class, unknown | write | EXTERNAL)) {
         return false;
     }
-    FAR_EL12.set(fault.va);
+    FAR_EL12.set(fault.va.unwrap_or(0));
     true
 }
 
