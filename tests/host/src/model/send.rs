@@ -81,7 +81,7 @@ impl Model {
                 offer.sender = source.pick(&[0x8001, 0x8002, 0x8003, 0x8000]);
                 fault = offer.sender != by;
             }
-            4 => offer.attributes ^= source.pick(&[0x80, 0x30, 0x2f]),
+            4 => offer.attributes ^= source.pick(&[0x80, 0x10, 0x2f]),
             5 => offer.receivers[0].permissions |= source.pick(&[3, 8, 0x10]),
             6 => offer.receivers[0].id = source.pick(&[0x8000, 0x8009, 0xffff]),
             _ => fault = false,
